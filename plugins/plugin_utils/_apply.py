@@ -1,0 +1,93 @@
+# Copyright (c) 2026, sciops.sites contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a plan's actions are spread over execs, and what their answers mean. Pure. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+import typing as t
+
+Json = dict[str, t.Any]
+
+#: What an apply may take on a host beyond the host's limit, the settle times and the graces, in seconds.
+APPLY_MARGIN = 5.0
+#: Outcomes of an action that mean that a host was changed.
+ACTED = ("started", "stopped", "rotated")
+
+
+def request_for(declaration: Json, host: str, mode: str, **more: t.Any) -> Json:
+    """Return what the agent on a host is asked; see "The wire" in docs/architecture.md."""
+    watched = {
+        name: {key: component[key] for key in ("match", "user", "health") if component.get(key)}
+        for name, component in declaration["components"].items()
+        if component.get("match") or component.get("health")
+    }
+    request = {"mode": mode, "site": declaration["site"], "deployment": declaration["deployment"], "host": host}
+    return {**request, "components": watched, **more}
+
+
+def converged(plan: Json, planned: bool = False, report_undeclared: bool = False) -> bool:
+    """Whether every component surely has what it should; with `planned`, would have after the plan's actions.
+
+    With `report_undeclared`, instances that nobody declares are no lack: the policy only reports them.
+    """
+    for component in plan["components"].values():
+        if component["state"] == "set_aside" or (component["state"] == "undeclared" and report_undeclared):
+            continue  # what is set aside counts below
+        low, high = component["wanted"] if component["state"] == "on" else (0, 0)
+        count = component["after"] if planned else component["certain"]
+        if component["possible"] != component["certain"] or not low <= count <= high:
+            return False
+    return not plan["set_aside"]
+
+
+def waves(actions: t.Sequence[Json]) -> list[list[Json]]:
+    """Split actions into waves of hosts, 1, 2, 4, ... hosts with starts each; hosts with stops only are all in the
+    first.
+
+    Each host is in one wave, so each changed host costs one exec; a command that cannot run fails on the hosts of a
+    small wave
+    and is not tried on the rest (Kubernetes' job and replica set controllers start slowly for the same reason).
+    """
+    starting: dict[str, None] = {}
+    for action in actions:
+        if action["kind"] == "start":
+            starting.setdefault(action["host"])
+    wave_of: dict[str, int] = {}
+    wave, room = 0, 1
+    for host in starting:
+        if room == 0:
+            wave, room = wave + 1, 2 ** (wave + 1)
+        wave_of[host] = wave
+        room -= 1
+    result: list[list[Json]] = [[] for _index in range(wave + 1)]
+    for action in actions:
+        result[wave_of.get(action["host"], 0)].append(action)
+    return [one for one in result if one]
+
+
+def apply_time(requests: t.Sequence[Json]) -> float:
+    """Return how long a host may take for these actions beyond its limit: graces side by side, settle times in
+    batches."""
+    grace = max([float(one.get("grace") or 0) for one in requests if one["kind"] == "stop"] or [0.0])
+    starts: dict[str, list[float]] = {}
+    for one in requests:
+        if one["kind"] == "start":
+            starts.setdefault(one["component"], []).append(float(one.get("settle") or 0))
+    settle = max([max(settles) * len(settles).bit_length() for settles in starts.values()] or [0.0])
+    return APPLY_MARGIN + grace + settle
+
+
+def join_results(actions: t.Sequence[Json], observed: Json) -> list[Json]:
+    """Give each action what became of it. Where the host did not answer, a start or stop may have happened: unknown."""
+    if "results" in observed:
+        return [{**action, **result} for action, result in zip(actions, observed["results"], strict=True)]
+    outcome = "refused" if observed.get("kind") == "refused" else "unknown"
+    return [{**action, "outcome": outcome, "message": observed["reason"]} for action in actions]
+
+
+def skip_words(action: Json, failed: set[str]) -> str:
+    """Say why an action of the plan was not sent."""
+    if action["component"] in failed and action["kind"] == "start":
+        return "not tried: an earlier start of this component in this pass failed"
+    return "not tried: the pass limit was over"

@@ -1,0 +1,113 @@
+# Copyright (c) 2026, sciops.sites contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hosts that other tests stand on behave like hosts, and their faults are real faults."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from bed.fleet import Fleet
+from bed.play import Player
+
+pytestmark = pytest.mark.hosts
+
+
+@pytest.fixture(scope="module")
+def two(fleet: Callable[..., Fleet]) -> Iterator[Fleet]:
+    with fleet(2) as made:
+        yield made
+
+
+def answers(fleet: Fleet, host: str) -> bool:
+    try:
+        return fleet.ssh(host, "echo yes", timeout=3) == "yes"
+    except (AssertionError, subprocess.TimeoutExpired):
+        return False
+
+
+def test_hosts_have_their_own_processes_and_names(two: Fleet) -> None:
+    two.ssh("h1", "nohup sleep 4711 >/dev/null 2>&1 & echo done")
+    assert two.ssh("h1", "hostname") == "h1"
+    assert [p.args for p in two.ps("h1")].count("sleep 4711") == 1
+    assert not [p for p in two.ps("h2") if "4711" in p.args]
+    assert two.ssh("h1", "cat /proc/sys/kernel/random/boot_id") != two.ssh("h2", "cat /proc/sys/kernel/random/boot_id")
+
+
+def test_users(two: Fleet) -> None:
+    assert two.ssh("h1", "id -un", user="jadelta") == "jadelta"
+    assert two.ssh("h1", "sudo id -un", user="deploy") == "root"
+    assert [p.user for p in two.ps("h1") if p.pid == 1] == ["root"]
+
+
+def test_marker_of_an_instance_is_seen_from_outside(two: Fleet) -> None:
+    # what the agent does: the pid is put into the marker between fork and exec
+    start = 'export SCIOPS_SITES="bed test h2 p/c 1 0123456789ab 1-0 $$"; exec sleep 4712'
+    two.ssh("h2", f"setsid -f sh -c {shlex.quote(start)} </dev/null >/dev/null 2>&1; sleep 0.3")
+    assert [i["component"] for i in two.instances("h2")] == ["p/c"]
+    assert two.count("p/c") == 1
+    assert two.count("p/other") == 0
+
+
+def test_cable_out_and_in(two: Fleet) -> None:
+    two.cut("h1")
+    assert not answers(two, "h1")
+    assert answers(two, "h2")
+    assert two.run("h1", "hostname") == "h1"
+    two.heal("h1")
+    assert answers(two, "h1")
+
+
+def test_mute_host_accepts_and_never_answers(two: Fleet) -> None:
+    two.mute("h2")
+    begun = time.monotonic()
+    with pytest.raises(subprocess.TimeoutExpired):
+        two.ssh("h2", "true", timeout=2)
+    assert time.monotonic() - begun >= 2
+    two.unmute("h2")
+    assert answers(two, "h2")
+
+
+def test_power_cut_and_back(two: Fleet) -> None:
+    before = two.ssh("h1", "touch /root/kept; cat /proc/sys/kernel/random/boot_id")
+    two.kill("h1")
+    assert not answers(two, "h1")
+    two.boot("h1")
+    assert two.ssh("h1", "ls /root/kept") == "/root/kept"
+    assert two.ssh("h1", "cat /proc/sys/kernel/random/boot_id") != before
+
+
+def test_two_sets_side_by_side(two: Fleet, fleet: Callable[..., Fleet]) -> None:
+    with fleet(1) as other:
+        assert other.number != two.number
+        assert other.hosts["h1"].address != two.hosts["h1"].address
+        assert other.ssh("h1", "hostname") == "h1"
+    assert answers(two, "h1")
+
+
+def test_systemd_hosts_boot(fleet: Callable[..., Fleet]) -> None:
+    with fleet(1, kind="systemd") as one:
+        assert one.ssh("h1", "systemctl is-system-running --wait") == "running"
+        assert one.ssh("h1", "systemctl --user is-active default.target", user="deploy") == "active"
+
+
+def test_site_file_fills_in_what_only_the_fleet_knows(two: Fleet, tmp_path: Path) -> None:
+    folder = two.site_file(tmp_path, "hosts: {h2: {hot_limit: 2}}\npipes: {}\n")
+    document = yaml.safe_load((folder / "bed.site.yml").read_text())
+    assert document["hosts"] == {"h2": {"hot_limit": 2, "vars": {"ansible_host": two.hosts["h2"].address}}}
+    assert list(yaml.safe_load((two.site_file(tmp_path, {}) / "bed.site.yml").read_text())["hosts"]) == ["h1", "h2"]
+
+
+def test_playbooks_run_on_the_hosts(two: Fleet, play: Player, tmp_path: Path) -> None:
+    book = tmp_path / "ping.yml"
+    book.write_text("[{name: Ping, hosts: all, tasks: [{name: Ping, ansible.builtin.ping: }]}]\n")
+    result = play(str(book), two.inventory)
+    assert result.rc == 0, result.stdout + result.stderr
+    assert result.recap("ok") == 2
+    assert result.report == {}
