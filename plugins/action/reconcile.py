@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
@@ -51,17 +52,19 @@ class ActionModule(ActionBase):
             limit=task.limit(),
             seed=params["seed"],
         )
-        saved = read_plan(params["plan_src"]) if params["plan_src"] else None
+        declarations = task.declarations(params["sites"], off=params["state"] == "off")
+        names = [declaration["site"] for declaration in declarations]
+        saved = read_plan(params["plan_src"], names) if params["plan_src"] else {}
         fleet = task.fleet()
         passes = [
             _pass.SitePass(
                 declaration,
                 task.store(declaration),
-                options if saved is None else options.with_plan(saved, declaration["site"]),
+                replace(options, saved_plan=saved.get(declaration["site"])),
                 gates_reader(declaration),
                 secret_reader(self._loader),
             )
-            for declaration in task.declarations(params["sites"], off=params["state"] == "off")
+            for declaration in declarations
         ]
         reports = _pass.run(passes, fleet)
         outcome = _store.worst([report["outcome"] for report in reports.values()])

@@ -12,11 +12,9 @@ version_added: 0.1.0
 description:
   - Observes all hosts of the sites in the inventory side by side, plans, applies the plan and looks again.
   - Runs once for the whole play, on the controller. It contacts the hosts itself, over Ansible's own connection
-    plugins and
-    with each host's own connection variables.
+    plugins and with each host's own connection variables.
   - A host that does not answer is unknown, never empty. Nothing is started or stopped there, and what was last seen
-    there
-    counts as possibly running.
+    there counts as possibly running.
 author:
   - sciops.sites contributors (@sciops)
 attributes:

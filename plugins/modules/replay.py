@@ -37,7 +37,7 @@ options:
     description:
       - File on the controller, one JSON document in each line.
       - For O(mode=plan) a line has C(declaration), C(observations), C(now) in seconds, and where wanted C(memory),
-        C(options), C(seed) and C(spent), as docs/architecture.md gives them.
+        C(options) and C(spent), as docs/architecture.md gives them.
         A line without C(memory) goes on with what the lines before it taught.
       - For O(mode=legacy) and O(mode=strict) a line has C(config), the content of an C(Interface.json), and C(hosts).
     type: path

@@ -42,12 +42,11 @@ def converged(plan: Json, planned: bool = False, report_undeclared: bool = False
 
 
 def waves(actions: t.Sequence[Json]) -> list[list[Json]]:
-    """Split actions into waves of hosts, 1, 2, 4, ... hosts with starts each; hosts with stops only are all in the
-    first.
+    """Split actions into waves of 1, 2, 4, ... hosts with starts each; hosts with stops only are all in the first.
 
     Each host is in one wave, so each changed host costs one exec; a command that cannot run fails on the hosts of a
-    small wave
-    and is not tried on the rest (Kubernetes' job and replica set controllers start slowly for the same reason).
+    small wave and is not tried on the rest (Kubernetes' job and replica set controllers start slowly for the same
+    reason).
     """
     starting: dict[str, None] = {}
     for action in actions:
@@ -67,8 +66,7 @@ def waves(actions: t.Sequence[Json]) -> list[list[Json]]:
 
 
 def apply_time(requests: t.Sequence[Json]) -> float:
-    """Return how long a host may take for these actions beyond its limit: graces side by side, settle times in
-    batches."""
+    """Return how many seconds a host may take beyond its limit: graces side by side, settle times in batches."""
     grace = max([float(one.get("grace") or 0) for one in requests if one["kind"] == "stop"] or [0.0])
     starts: dict[str, list[float]] = {}
     for one in requests:

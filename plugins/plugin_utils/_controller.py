@@ -120,8 +120,7 @@ def gates_reader(declaration: Json) -> t.Callable[[Json], Json]:
 
 
 def secret_reader(loader: t.Any) -> t.Callable[[Json], str]:
-    """Return the function that turns a secret's reference into its value, on the controller, when an instance
-    starts."""
+    """Return the function that turns a secret's reference into its value, on the controller, at a start."""
 
     def read(reference: Json) -> str:
         if "controller_env" in reference:
@@ -144,8 +143,11 @@ def secret_reader(loader: t.Any) -> t.Callable[[Json], str]:
     return read
 
 
-def read_plan(path: str) -> dict[str, Json]:
-    """Return saved plans by site. Fails with the file's name where it cannot be read or is not a plan."""
+def read_plan(path: str, sites: t.Sequence[str]) -> dict[str, Json]:
+    """Return the saved plans of these sites.
+
+    Fails with the file's name where it cannot be read, is not a plan, or has none for one of the sites.
+    """
     try:
         plans: dict[str, Json] = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
@@ -155,6 +157,12 @@ def read_plan(path: str) -> dict[str, Json]:
     )
     if not good:
         raise AnsibleActionFail(f"{path}: is not a plan that plan_dest saved")
+    missing = [site for site in sites if site not in plans]
+    if missing:
+        raise AnsibleActionFail(
+            f"{path}: {', '.join(missing)}: no plan of this site is saved here, only of {', '.join(sorted(plans))}: "
+            "name the sites that are meant in sites (of the playbook: sciops_sites_names)"
+        )
     return plans
 
 

@@ -4,10 +4,8 @@
 """Run one command with one input on many hosts side by side, each within its own wall-clock limit.
 
 PRIVATE to the collection. Ansible's connection plugins block without an upper bound (`timeout` of the ssh plugin
-covers only the
-connection set-up), so each exec runs in a thread of its own, every process such a thread starts is put in a process
-group of
-its own and noted, and a watchdog kills the group when the limit is over.
+covers only the connection set-up), so each exec runs in a thread of its own, every process such a thread starts is put
+in a process group of its own and noted, and a watchdog kills the group when the limit is over.
 """
 
 from __future__ import annotations
@@ -38,8 +36,7 @@ class Connection(t.Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """One exec on one host. `connect` is called in the worker's thread, so a slow set-up of one host delays no
-    other."""
+    """One exec on one host; `connect` is called in the worker's thread: a slow set-up delays no other host."""
 
     host: str
     connect: t.Callable[[], Connection]
@@ -78,8 +75,7 @@ class _Children:
             self._dead.discard(ident)
 
     def add(self, process: subprocess.Popen[bytes]) -> None:
-        """Note a process of the calling thread, if that thread is watched; end it at once if its job is already
-        over."""
+        """Note a process of the calling thread, if that is watched; end it at once if the job is already over."""
         ident = threading.get_ident()
         with self._lock:
             self._of.get(ident, []).append(process)
@@ -109,12 +105,10 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def _tracked(children: _Children) -> t.Iterator[None]:
-    """Have `subprocess.Popen` note what worker threads start, and give each its own process group, for the time of
-    the block.
+    """In this block `subprocess.Popen` notes what worker threads start, and gives each its own process group.
 
     Connection plugins offer no handle on the process behind an exec. The task runs in a forked worker of its own, so
-    the
-    change is seen by nobody else, and it is undone at the end.
+    the change is seen by nobody else, and it is undone at the end.
     """
     original = subprocess.Popen
 
@@ -213,8 +207,7 @@ def timeout_words(job: Job, elapsed: float, by_pass: bool) -> str:
 
 
 def failure_words(text: str) -> str:
-    """Return the line of a failure that says why: ssh's own last word, without what it prints when it is asked to be
-    verbose."""
+    """Return the line of a failure that says why: ssh's own last word, without what `-v` makes it print."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("debug")]
     own = [line for line in lines if "ssh: " in line and not line.endswith(":")]
     chosen = (own or lines or [""])[-1]

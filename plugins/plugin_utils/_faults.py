@@ -33,11 +33,14 @@ _TIME = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|h|d|w)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?((?:[KMGTP]i?)?)B?")
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$(?!\n)"
 NAME_RIGHT = "must be 1 to 63 letters, digits, '_', '-' or '.', beginning with a letter or digit"
+# site and deployment name one folder together, `site.deployment`: a dot would let two of them share one
+SITE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$(?!\n)"
+SITE_RIGHT = "must be 1 to 63 letters, digits, '_' or '-', beginning with a letter or digit"
 
 
-def named(word: Any) -> bool:
-    """True for what may name a site, a deployment, a pipe, a component or a limit."""
-    return isinstance(word, str) and re.match(NAME_PATTERN, word) is not None
+def named(word: Any, pattern: str = NAME_PATTERN) -> bool:
+    """True for what may name a pipe, a component or a limit; with SITE_PATTERN, a site or a deployment."""
+    return isinstance(word, str) and re.match(pattern, word) is not None
 
 
 @dataclass(frozen=True)

@@ -187,6 +187,7 @@ class Fleet:
         self.certain: dict[str, list[Running]] = {}
         self.maybe: dict[str, list[Maybe]] = {}
         self.notes: list[str] = []
+        self._counted: set[tuple[Any, ...]] = set()
         self._eligible: dict[Any, list[Host]] = {}
         self._hosts(declaration.get("hosts") or {}, observations)
         self._remembered()
@@ -247,6 +248,12 @@ class Fleet:
     def _instances(self, host: Host, observation: dict[str, Any]) -> None:
         for raw in observation["instances"]:
             name = raw["component"]
+            if not raw.get("owned", True) and observation.get("boot_id"):
+                # a process without our marker names no host: two logical hosts on one machine both see it
+                process = (observation["boot_id"], raw["pid"], raw.get("start"), name)
+                if process in self._counted:
+                    continue
+                self._counted.add(process)
             spec = self.components.get(name)
             owned = bool(raw.get("owned", True))
             stale = bool(owned and spec and raw.get("hash") and spec.get("hash") and raw["hash"] != spec["hash"])

@@ -21,7 +21,7 @@ import secrets
 import socket
 import time
 import typing as t
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ansible_collections.sciops.sites.plugins.plugin_utils import _holds, _memory, _planner, _render
 from ansible_collections.sciops.sites.plugins.plugin_utils._apply import (
@@ -70,10 +70,6 @@ class Options:
     seed: int = 0
     #: A plan saved earlier, to be applied if what it was based on still holds.
     saved_plan: Json | None = None
-
-    def with_plan(self, plans: t.Mapping[str, Json], site: str) -> Options:
-        """Return these options with the saved plan of `site`. Raises KeyError when there is none."""
-        return replace(self, saved_plan=plans[site])
 
     def for_planner(self) -> Json:
         """Return the part that the planner knows."""
@@ -224,9 +220,7 @@ class SitePass:
             "halt": self.halt,
         }
         spent = {**self.spent, "failed_here": self.failed_here}
-        self.plan = _planner.plan(
-            self.declaration, self.observations, self.memory, self.store.now(), self.options.seed, spent, options
-        )
+        self.plan = _planner.plan(self.declaration, self.observations, self.memory, self.store.now(), spent, options)
         self.plan["number"] = self.number
         if self.first_plan is None:
             self.first_plan = copy.deepcopy(self.plan)
@@ -334,9 +328,7 @@ class SitePass:
         for action in actions:
             if action["kind"] != "start":
                 component = self.declaration["components"].get(action["component"]) or {}
-                ready.append(
-                    (action, {"grace": component.get("grace", 10), **_render.other_request(action, component)})
-                )
+                ready.append((action, _render.other_request(action, component)))
                 continue
             component = self.declaration["components"][action["component"]]
             try:

@@ -31,7 +31,6 @@ def plan(
     observations: dict[str, Any],
     memory: dict[str, Any] | None,
     now: float,
-    seed: int = 0,
     spent: dict[str, Any] | None = None,
     options: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -44,11 +43,9 @@ def plan(
     `holds`: those in force; without it the declared and remembered ones, as far as `unix_time` is not past their end;
     `starts_per_component`: at most so many starts of each;
     `each_host`: add `refusals`, a word for each host, to components of which not all could be placed.
-    `seed` is part of the input for policies that draw; both present ones need no draw.
 
     Raises UnknownMemoryError for a memory of another version.
     """
-    del seed
     allowed = options or {}
     used = spent or {}
     known = _memory.view(memory)

@@ -78,7 +78,5 @@ def _planned(
     memory = state.get("memory")
     if memory is None:
         memory = _memory.learn(before, declaration, observations, now)
-    made = _planner.plan(
-        declaration, observations, memory, now, state.get("seed", 0), state.get("spent"), state.get("options")
-    )
+    made = _planner.plan(declaration, observations, memory, now, state.get("spent"), state.get("options"))
     return made, _memory.note_good(memory, made, now)

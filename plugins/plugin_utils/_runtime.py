@@ -4,10 +4,8 @@
 """Ansible's own connection plugins as the fleet's transport. PRIVATE to the collection.
 
 The connection API is internal to ansible-core, so everything that touches it is in this file, and the integration
-tests run it
-on every supported ansible-core. It follows what `ansible.executor.task_executor` does for one task on one host:
-choose the
-plugin, give it its options from the host's variables, wrap the command for become.
+tests run it on every supported ansible-core. It follows what `ansible.executor.task_executor` does for one task on one
+host: choose the plugin, give it its options from the host's variables, wrap the command for become.
 """
 
 from __future__ import annotations
@@ -78,8 +76,7 @@ class Connector:
     """Makes connections from the variables of hosts.
 
     Set-up is serialised: Ansible's loaders and configuration are not written for threads. It is a few milliseconds a
-    host and
-    overlaps with the execs of the hosts before it.
+    host and overlaps with the execs of the hosts before it.
     """
 
     def __init__(
@@ -176,8 +173,7 @@ class AnsibleFleet:
         jobs: list[Job] = []
         for host, (request, timeout) in requests.items():
             nonces[host] = secrets.token_hex(6)
-            # the host gives up a little earlier than the controller, so that nothing is left there when the exec is
-            # killed
+            # the host gives up a little before the controller, so that a killed exec leaves nothing there
             sent = {**request, "v": 1, "nonce": nonces[host], "timeout": max(1.0, timeout - 1.0)}
             payload = _wire.payload(sent, host_sources(request["mode"]))
             connect = functools.partial(self._connector.connect, host)
@@ -189,8 +185,10 @@ class AnsibleFleet:
 
 
 def observation(outcome: Outcome, nonce: str) -> Json:
-    """Turn what came back from a host into an observation; everything that is not a whole answer is unknown, with a
-    reason."""
+    """Turn what came back from a host into an observation.
+
+    Everything that is not a whole answer is unknown, with a reason.
+    """
     if outcome.kind:
         return {"answered": False, "kind": outcome.kind, "reason": outcome.reason}
     try:

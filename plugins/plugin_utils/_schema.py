@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.sciops.sites.plugins.plugin_utils._faults import NAME_PATTERN, NAME_RIGHT
+from ansible_collections.sciops.sites.plugins.plugin_utils._faults import (
+    NAME_PATTERN,
+    NAME_RIGHT,
+    SITE_PATTERN,
+    SITE_RIGHT,
+)
 
 DAY = 86400
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$(?!\n)"
@@ -168,8 +173,8 @@ SITE_SCHEMA: dict[str, Any] = {
     **_closed(
         {
             "plugin": _one_of("sciops.sites.site"),
-            "site": _text(pattern=NAME_PATTERN, right=NAME_RIGHT),
-            "deployment": _text(pattern=NAME_PATTERN, right=NAME_RIGHT),
+            "site": _text(pattern=SITE_PATTERN, right=SITE_RIGHT),
+            "deployment": _text(pattern=SITE_PATTERN, right=SITE_RIGHT),
             "description": _text(),
             "connection": _ANSIBLE_VARS,
             "policy": _closed(POLICY_PROPERTIES),

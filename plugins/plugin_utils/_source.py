@@ -13,7 +13,14 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.sciops.sites.plugins.plugin_utils._faults import MISSING, NAME_RIGHT, Fault, Path, named
+from ansible_collections.sciops.sites.plugins.plugin_utils._faults import (
+    MISSING,
+    SITE_PATTERN,
+    SITE_RIGHT,
+    Fault,
+    Path,
+    named,
+)
 from ansible_collections.sciops.sites.plugins.plugin_utils._layers import Document, layer_files
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -173,11 +180,11 @@ def load_documents(path: str, read: Read = read_text, decrypt: Decrypt | None = 
     for key, found in (("site", stem), ("deployment", FilePath(path).parent.name)):
         if key not in data and data:
             data[key] = found
-            if not named(found):
-                faults.append(Fault((key,), found, f"is not given, and the name in the path {NAME_RIGHT}", line=1))
+            if not named(found, SITE_PATTERN):
+                faults.append(Fault((key,), found, f"is not given, and the name in the path {SITE_RIGHT}", line=1))
         names[key] = data.get(key)
     document = Document(site_document.layer, path, data, site_document.lines, tuple(faults), site_document.secret)
-    if not (named(names["site"]) and named(names["deployment"])):
+    if not all(named(name, SITE_PATTERN) for name in names.values()):
         return [document]
     layers = []
     for layer, file in layer_files(path, str(names["site"]), str(names["deployment"])):

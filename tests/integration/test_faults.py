@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from bed.fleet import Fleet
-from bed.play import Player
+from bed.play import Player, Result
 
 pytestmark = pytest.mark.hosts
 
@@ -61,12 +62,32 @@ class Watch:
 
 
 def converge(play: Player, inventory: Path, passes: int = 4) -> None:
-    """Passes until nothing is to do."""
-    for _number in range(passes):
+    """Passes until nothing is to do; one that finds another at work is not counted, but waits for its end."""
+    deadline = time.monotonic() + 60
+    while passes:
         result = play(RECONCILE, inventory)
         if result.outcome == "unchanged":
             return
-    raise AssertionError(f"not converged after {passes} passes:\n{result.stdout}\n{result.stderr}")
+        passes -= result.outcome != "busy" or time.monotonic() > deadline
+    raise AssertionError(f"not converged:\n{result.stdout}\n{result.stderr}")
+
+
+def play_number(result: Result) -> int:
+    """The number of the pass, as its report has it."""
+    return int(result.site()["number"])
+
+
+def kill_controller(process: subprocess.Popen[str], *, whole: bool) -> None:
+    """Kill -9 a run: all of its processes, or only the first, whose worker then goes on alone (its own session)."""
+    out = subprocess.run(["ps", "-eo", "pid=,ppid="], text=True, capture_output=True, check=True).stdout
+    parents = [tuple(map(int, line.split())) for line in out.splitlines()]
+    doomed = [process.pid]
+    for pid in doomed:
+        doomed += [child for child, parent in parents if whole and parent == pid]
+    for pid in doomed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.communicate()
 
 
 def ssh_clients(fleet: Fleet) -> list[str]:
@@ -96,6 +117,26 @@ def test_j14_mute_host_costs_its_limit_and_no_process_stays(hosts: Fleet, play: 
     hosts.unmute("h2")
     converge(play, inventory)
     assert len(copies(hosts, 20001)) == 6
+
+
+def test_j03_dead_hosts_cost_one_limit_in_all_and_words_are_not_an_answer(
+    fleet: Callable[..., Fleet], play: Player, tmp_path: Path
+) -> None:
+    with fleet(20) as twenty:
+        inventory = twenty.site_file(tmp_path, site(20021, 20, policy={"host_timeout": 6, "start_budget": 0}))
+        dead = twenty.names[:10]
+        liar = twenty.names[10]
+        forced = 'command="echo Unreachable; exit 0" ' + twenty.ssh(liar, "cat /root/.ssh/authorized_keys").strip()
+        twenty.ssh(liar, ["sh", "-c", 'printf "%s\\n" "$1" > /root/.ssh/authorized_keys', "x", forced])
+        assert play(RECONCILE, inventory).report["execs"] == 20  # connections are warm from here on
+        for host in dead:
+            twenty.cut(host)
+        result = play(RECONCILE, inventory)
+        hosts = result.site()["plan"]["hosts"]
+        assert {name for name, one in hosts.items() if one["state"] == "unknown"} == {*dead, liar}
+        assert all("no answer within 6 s" in hosts[name]["why"] for name in dead), hosts
+        assert "Unreachable" in hosts[liar]["why"], hosts[liar]
+        assert result.seconds < 2 * 6 + 6, "ten limits lie side by side"
 
 
 def test_host_that_hangs_behind_a_warm_connection(hosts: Fleet, play: Player, tmp_path: Path) -> None:
@@ -154,8 +195,7 @@ def test_controller_killed_at_any_point(hosts: Fleet, play: Player, tmp_path: Pa
         for _round in range(2):
             process, _report = play.start(RECONCILE, inventory)
             time.sleep(0.8 + 2.5 * draw.random())
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            kill_controller(process, whole=bool(seed))
         converge(play, inventory)
     assert watch.most <= 12 and len(copies(hosts, number)) == 12
 
@@ -167,8 +207,7 @@ def test_a_hundred_starts_in_flight(fleet: Callable[..., Fleet], play: Player, t
             process, _report = play.start(RECONCILE, inventory)
             while len(copies(four, 20301)) < 10 and process.poll() is None:
                 time.sleep(0.05)
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            kill_controller(process, whole=True)
             converge(play, inventory)
         assert watch.most <= 100 and len(copies(four, 20301)) == 100
         assert set(Counter(host for host, _pid in copies(four, 20301)).values()) == {25}
@@ -204,6 +243,30 @@ def test_two_controllers_at_once_never_start_more_than_wished(
         converge(second, inventory)
     assert watch.most <= 9, outputs
     assert len(copies(hosts, number)) == 9
+
+
+def test_controller_that_lost_its_memory_takes_over_in_one_pass(
+    hosts: Fleet, controller: Callable[[str], Player], tmp_path: Path
+) -> None:
+    """The hosts know a higher number than a new controller does: it asks again with one that is higher still."""
+    inventory = hosts.site_file(tmp_path, site(20551, 6, policy={"pass_timeout": 10}))
+    old, new = controller("old"), controller("new")
+    converge(old, inventory)
+    assert play_number(old(RECONCILE, inventory)) == 3
+    before = copies(hosts, 20551)
+    first = new(RECONCILE, inventory)
+    assert (first.outcome, play_number(first), first.report["execs"]) == ("unchanged", 4, 6), first.stdout
+    # the old one is not told apart from a pass that is still at work, as long as one may be
+    busy = old(RECONCILE, inventory)
+    assert (busy.outcome, busy.report["exit_code"]) == ("busy", 75), busy.stdout
+    assert "pass 4 by" in busy.site()["why"]
+    new(RECONCILE, inventory)
+    new(RECONCILE, inventory)
+    time.sleep(10)
+    late = old(RECONCILE, inventory)
+    assert (late.outcome, late.report["execs"]) == ("unchanged", 6), late.stdout
+    assert play_number(late) > 6
+    assert copies(hosts, 20551) == before
 
 
 def test_full_disk_on_a_host_starts_nothing_there_and_says_so(hosts: Fleet, play: Player, tmp_path: Path) -> None:

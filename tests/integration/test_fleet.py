@@ -115,6 +115,8 @@ def test_an_imported_fleet_converges_in_one_pass_and_stays(
 
         first = play(RECONCILE, inventory)
         assert first.outcome == "changed", first.stdout + first.stderr
+        changed = {one["host"] for one in first.site("lta")["results"]}
+        assert first.report["execs"] == 16 + len(changed), "J15: one connection a host, one more for each that changes"
         after = copies(hosts, interface)
         wanted = {name: one["count"] if one["on"] else 0 for name, one in components(interface).items()}
         assert {name: sum(where.values()) for name, where in after.items()} == wanted

@@ -93,6 +93,14 @@ def test_ten_hosts_that_hang_cost_one_limit_not_ten():
     assert {one.kind for one in outcomes.values()} == {"timeout"}
 
 
+def test_j15_a_hundred_hosts_of_50_ms_side_by_side():
+    """J15: the hosts' own 50 ms lie side by side; one after the other they would take five seconds."""
+    began = time.monotonic()
+    outcomes = fan_out([job(f"h{i}", "sleep 0.05") for i in range(100)], 64, 30)
+    assert time.monotonic() - began < 1
+    assert {one.kind for one in outcomes.values()} == {""}
+
+
 def test_pass_limit_answers_for_hosts_whose_turn_never_came():
     began = time.monotonic()
     outcomes = fan_out([job(f"h{i}", "sleep 60", timeout=50.0) for i in range(6)], 2, 1.0)

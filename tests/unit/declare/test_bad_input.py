@@ -117,6 +117,7 @@ def test_unknown_key_with_no_neighbour_lists_the_known(site):
          'holds[0].until: "soon": must be a time such as 2026-12-01T08:00:00Z, or unix time'),
         ("site: lab", "site: is declared twice, the first time in line 2"),
         ("connection: {user: me}", "connection.user: must be a connection variable of Ansible (ansible_*)"),
+        ("deployment: v1.2", "deployment: \"v1.2\": must be 1 to 63 letters, digits, '_' or '-', beginning with a letter or digit"),  # noqa: E501
         ("pipes: {'a b': {}}", "pipes.a b: must be 1 to 63 letters, digits, '_', '-' or '.', beginning with a letter or digit"),  # noqa: E501
         ("on: 1", "the key on must be quoted: \"on\""),
         ("vars: {x: !thing 1}", 'vars.x: "1": the tag !thing is not known here'),

@@ -166,3 +166,17 @@ def test_a_site_without_hosts_plans_nothing_and_says_so() -> None:
     plan = _planner.plan(declaration({}, {"p/a": component(0, 1)}), {}, None, 0.0)
     assert plan["actions"] == []
     assert plan["components"]["p/a"]["why"] == "0 of 1: no host is left"
+
+
+def test_a_process_of_others_that_two_logical_hosts_of_one_machine_see_is_one_process() -> None:
+    """Without our marker nothing says which of them it belongs to; the machine is known by its boot id."""
+    spec = component(0, 3, match=[["a"]])
+    declared = declaration({"c9-1": {}, "c9-2": {}, "c8-1": {}}, {"p/a": spec})
+    one = {"component": "p/a", "slot": None, "token": None, "owned": False, "pid": 7, "start": 70, "age": 9000.0}
+    seen = {
+        host: {"answered": True, "boot_id": boot, "cores": 8, "memory": {"total": 1 << 36}, "instances": [one]}
+        for host, boot in (("c9-1", "same"), ("c9-2", "same"), ("c8-1", "other"))
+    }
+    plan = _planner.plan(declared, seen, None, 0.0)
+    assert (plan["components"]["p/a"]["certain"], plan["components"]["p/a"]["where"]) == (2, {"c8-1": 1, "c9-1": 1})
+    assert len(kinds(plan, "start")) == 1
