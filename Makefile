@@ -24,7 +24,7 @@ stop: ## end what the demo started
 	@tests/tools/venv.sh run
 	$(DEMO) playbooks/stop.yml -e sciops_sites_names=demo
 
-test: ## set up, then run everything below that says pass or fail (about 20 minutes); the list: tests/tools/gates.sh list
+test: ## set up, then run everything below that says pass or fail (about 12 minutes); the list: tests/tools/gates.sh list
 	@tests/tools/gates.sh all
 
 lint: ## ruff, mypy, yamllint, ansible-lint (production), shellcheck, changelog fragments
@@ -51,7 +51,7 @@ artifact: ## build the collection, install it in an empty place, read the docume
 matrix: ## the smoke test with ansible-core 2.16, 2.17, 2.18 and 2.19
 	@tests/tools/gates.sh matrix
 
-bench: ## measure a pass against xargs ssh, a module task and serial ssh; writes build/bench (15 minutes, tests/bench/README.md)
+bench: ## measure a pass against xargs ssh, a module task and serial ssh; writes build/bench (5 minutes, tests/bench/README.md)
 	@tests/tools/gates.sh bench
 
 nightly: ## the property tests with tens of thousands of fleets

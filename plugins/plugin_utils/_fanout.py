@@ -27,8 +27,8 @@ KILL_PATIENCE = 1.0
 class Connection(t.Protocol):
     """What is used of an Ansible connection plugin, behind the glue in `_runtime`."""
 
-    def run(self, command: str, payload: bytes) -> tuple[int, bytes, bytes]:
-        """Run `command` with `payload` on standard input; return status, output and errors."""
+    def run(self, payload: bytes) -> tuple[int, bytes, bytes]:
+        """Run the connection's command with `payload` on standard input; return status, output and errors."""
 
     def drop(self) -> None:
         """End what the connection keeps open between runs, so that the next run does not meet a dead channel."""
@@ -40,7 +40,6 @@ class Job:
 
     host: str
     connect: t.Callable[[], Connection]
-    command: str
     payload: bytes
     #: Wall-clock limit in seconds, connection included.
     timeout: float
@@ -177,7 +176,7 @@ class _Pool:
             return Outcome(job.host, "timeout", "the pass limit was over before this host's turn", -1, b"", b"", 0.0)
         try:
             connection = job.connect()
-            rc, stdout, stderr = connection.run(job.command, job.payload)
+            rc, stdout, stderr = connection.run(job.payload)
         except Exception as exc:  # any plugin may raise anything; one host's fault never ends the pass
             kind, reason, rc, stdout, stderr = (
                 "unreachable",

@@ -44,12 +44,13 @@ Json = dict[str, t.Any]
 class AnsibleConnection:
     """One Ansible connection plugin, set up for one host."""
 
-    def __init__(self, plugin: t.Any) -> None:
+    def __init__(self, plugin: t.Any, command: str) -> None:
         self.plugin = plugin
+        self.command = command
 
-    def run(self, command: str, payload: bytes) -> tuple[int, bytes, bytes]:
-        """Run `command` on the host, through become where the host's variables ask for it."""
-        plugin = self.plugin
+    def run(self, payload: bytes) -> tuple[int, bytes, bytes]:
+        """Run the command on the host, through become where the host's variables ask for it."""
+        plugin, command = self.plugin, self.command
         if plugin.become is not None:
             command = plugin.become.build_become_command(command, plugin._shell)
         if plugin.allow_executable:
@@ -97,15 +98,11 @@ class Connector:
             self._task_keys["password"] = self._play_context.password
         self._lock = threading.Lock()
 
-    def interpreter(self, host: str) -> str | None:
-        """Return the host's Python if its variables name one; the discovery words (`auto` and the like) name none."""
-        with self._lock:
-            variables = self._variables(host)
-            value = self._option("ansible_python_interpreter", variables)
-        return None if not value or str(value).startswith("auto") else str(value)
-
     def connect(self, host: str) -> AnsibleConnection:
-        """Return a connection for `host`. Raises `AnsibleError` when its variables name no usable plugin."""
+        """Return a connection for `host`, to run what `_wire.command` says with the host's own Python.
+
+        Raises `AnsibleError` when the host's variables name no usable plugin.
+        """
         with self._lock:
             variables = self._variables(host)
             kind = (
@@ -123,7 +120,9 @@ class Connector:
             plugin.set_options(task_keys=self._task_keys, var_options=self._options("connection", plugin, variables))
             shell = plugin._shell
             shell.set_options(task_keys=self._task_keys, var_options=self._options("shell", shell, variables))
-            return AnsibleConnection(plugin)
+            # the discovery words (`auto` and the like) name no interpreter: then the command looks for one itself
+            interpreter = self._option("ansible_python_interpreter", variables)
+            return AnsibleConnection(plugin, _wire.command(str(interpreter) if interpreter else None))
 
     def _become(self, host: str, variables: t.Mapping[str, t.Any]) -> t.Any:
         wanted = self._option("ansible_become", variables)
@@ -176,8 +175,7 @@ class AnsibleFleet:
             # the host gives up a little before the controller, so that a killed exec leaves nothing there
             sent = {**request, "v": 1, "nonce": nonces[host], "timeout": max(1.0, timeout - 1.0)}
             payload = _wire.payload(sent, host_sources(request["mode"]))
-            connect = functools.partial(self._connector.connect, host)
-            jobs.append(Job(host, connect, _wire.command(self._connector.interpreter(host)), payload, timeout))
+            jobs.append(Job(host, functools.partial(self._connector.connect, host), payload, timeout))
             self.execs += 1
             self.sent += len(payload)
         outcomes = fan_out(jobs, width, limit)

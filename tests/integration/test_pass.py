@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import queue
+import socket
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -293,6 +297,79 @@ def test_connection_settings_of_a_site_keep_working(hosts: Fleet, play: Player, 
     users = {host: p.user for host in hosts.names for p in hosts.ps(host) if p.args == "sleep 10121"}
     assert users == {"h1": "jadelta", "h2": "root", "h3": "root"}
     assert play(RECONCILE, inventory).outcome == "unchanged"
+
+
+class Delay:
+    """A long line to a host: every byte takes `seconds` longer, in both directions. Listens on the loopback address."""
+
+    def __init__(self, address: str, seconds: float) -> None:
+        self._address, self._seconds = address, seconds
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._open: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _from = self._listener.accept()
+                far = socket.create_connection((self._address, 22))
+                self._open += [near, far]
+                for here, there in ((near, far), (far, near)):
+                    there.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    line: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+                    threading.Thread(target=self._read, args=(here, line), daemon=True).start()
+                    threading.Thread(target=self._write, args=(there, line), daemon=True).start()
+
+    def _read(self, here: socket.socket, line: queue.SimpleQueue[tuple[float, bytes]]) -> None:
+        data = b"x"
+        while data:
+            try:
+                data = here.recv(65536)
+            except OSError:
+                data = b""
+            line.put((time.monotonic() + self._seconds, data))
+
+    def _write(self, there: socket.socket, line: queue.SimpleQueue[tuple[float, bytes]]) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                due, data = line.get()
+                time.sleep(max(0.0, due - time.monotonic()))
+                if not data:
+                    there.shutdown(socket.SHUT_WR)
+                    return
+                there.sendall(data)
+
+    def __enter__(self) -> Delay:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for one in self._open:
+            one.close()
+
+
+def test_a_warm_pass_costs_three_round_trips(hosts: Fleet, play: Player, tmp_path: Path) -> None:
+    """One to open the session, one for the exec, one for the input and the answer.
+
+    sshd opens a session with a window of nothing, so no input can go before the exec is accepted (docs/performance.md).
+    """
+    one_way = 0.4
+    # the first connection over such a line takes a dozen round trips
+    spec = site({"a": sleeper(10201)}, policy={"host_timeout": 30, "pass_timeout": 90})
+    with Delay(hosts.hosts["h1"].address, one_way) as line:
+        far = {"vars": {"ansible_host": "127.0.0.1", "ansible_port": line.port}}
+        inventories = [
+            hosts.site_file(tmp_path / "near", {**spec, "hosts": {"h1": {}}}),
+            hosts.site_file(tmp_path / "far", {**spec, "hosts": {"h1": far}}),
+        ]
+        seconds = []
+        for inventory in inventories:
+            play(RECONCILE, inventory)
+            runs = [play(RECONCILE, inventory) for _run in range(3)]
+            assert {(run.outcome, run.report["execs"]) for run in runs} == {("unchanged", 1)}, runs[0].stdout
+            seconds.append(min(run.seconds for run in runs))
+    near, far_away = seconds
+    assert 0.9 < (far_away - near) / (2 * one_way) <= 3.2, seconds
 
 
 def test_status_and_process_info(hosts: Fleet, play: Player, tmp_path: Path) -> None:

@@ -20,12 +20,13 @@ from ansible_collections.sciops.sites.plugins.plugin_utils._fanout import Job, f
 class Shell:
     """A connection that runs the command here."""
 
-    def __init__(self):
+    def __init__(self, command):
+        self.command = command
         self.dropped = False
 
-    def run(self, command, payload):
+    def run(self, payload):
         process = subprocess.Popen(
-            ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            ["/bin/sh", "-c", self.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         out, err = process.communicate(payload)
         return process.returncode, out, err
@@ -35,7 +36,7 @@ class Shell:
 
 
 def job(host, command, payload=b"", timeout=5.0, connection=None):
-    return Job(host, lambda: connection or Shell(), command, payload, timeout)
+    return Job(host, lambda: connection or Shell(command), payload, timeout)
 
 
 def alive(mark):
@@ -60,22 +61,10 @@ def test_answers_and_input_reach_the_right_host():
 
 def test_j14_what_hangs_is_killed_with_its_whole_group_within_the_limit():
     mark = f"mark-{uuid.uuid4().hex}"
-    hung = Shell()
+    # the shell, a child and a grandchild that ignores TERM
+    hung = Shell(f": {mark}; (trap '' TERM; sleep 61; : {mark}) & sleep 60; : {mark}")
     began = time.monotonic()
-    outcomes = fan_out(
-        [
-            # the shell, a child and a grandchild that ignores TERM
-            job(
-                "hung",
-                f": {mark}; (trap '' TERM; sleep 61; : {mark}) & sleep 60; : {mark}",
-                timeout=1.0,
-                connection=hung,
-            ),
-            job("fine", "echo ok"),
-        ],
-        2,
-        30,
-    )
+    outcomes = fan_out([job("hung", "", timeout=1.0, connection=hung), job("fine", "echo ok")], 2, 30)
     assert time.monotonic() - began < 20
     assert outcomes["hung"].kind == "timeout" and outcomes["hung"].reason == "no answer within 1 s"
     assert outcomes["fine"].stdout == b"ok\n"
@@ -113,13 +102,13 @@ def test_a_plugin_that_cannot_be_killed_is_given_up_and_its_worker_replaced():
     release = threading.Event()
 
     class Stuck(Shell):
-        def run(self, command, payload):
+        def run(self, payload):
             release.wait(30)
-            return super().run(command, payload)
+            return super().run(payload)
 
     try:
         began = time.monotonic()
-        outcomes = fan_out([job("stuck", "true", timeout=0.5, connection=Stuck()), job("next", "echo ok")], 1, 30)
+        outcomes = fan_out([job("stuck", "", timeout=0.5, connection=Stuck("true")), job("next", "echo ok")], 1, 30)
         assert time.monotonic() - began < 20
     finally:
         release.set()
@@ -131,7 +120,7 @@ def test_a_plugin_that_raises_is_unreachable_with_its_words():
     def broken():
         raise RuntimeError("ssh: connect to host h port 22: Connection refused")
 
-    outcomes = fan_out([Job("h", broken, "true", b"", 5.0)], 4, 10)
+    outcomes = fan_out([Job("h", broken, b"", 5.0)], 4, 10)
     assert outcomes["h"].kind == "unreachable" and "Connection refused" in outcomes["h"].reason
 
 
