@@ -69,6 +69,7 @@ class Fleet:
     def __init__(self, count: int, kind: str = "light") -> None:
         os.environ.setdefault("BED_OWNER", str(os.getpid()))
         self.kind = kind
+        self._over = False
         self.number = bed("up", str(count), kind)
         self.folder = BED_DIR / self.number
         self.key = str(BED_DIR / "id_ed25519")
@@ -200,8 +201,13 @@ class Fleet:
         return inventory
 
     def down(self) -> None:
-        """End all hosts; what they wrote is gone."""
-        bed("down", self.number)
+        """End all hosts; what they wrote is gone.
+
+        A second call does nothing: the number may be another fleet's by then.
+        """
+        if not self._over:
+            self._over = True
+            bed("down", self.number)
 
     def __enter__(self) -> Fleet:
         return self

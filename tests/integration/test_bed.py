@@ -91,6 +91,15 @@ def test_two_sets_side_by_side(two: Fleet, fleet: Callable[..., Fleet]) -> None:
     assert answers(two, "h1")
 
 
+def test_a_fleet_that_was_ended_does_not_end_the_next_one_of_its_number(bed: Path) -> None:
+    first = Fleet(1)
+    first.down()
+    with Fleet(1) as second:
+        first.number = second.number  # as when the first free number is given again
+        first.down()
+        assert second.ssh("h1", "echo there") == "there"
+
+
 def test_systemd_hosts_boot(fleet: Callable[..., Fleet]) -> None:
     with fleet(1, kind="systemd") as one:
         assert one.ssh("h1", "systemctl is-system-running --wait") == "running"
