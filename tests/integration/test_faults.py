@@ -136,7 +136,7 @@ def test_j03_dead_hosts_cost_one_limit_in_all_and_words_are_not_an_answer(
         assert {name for name, one in hosts.items() if one["state"] == "unknown"} == {*dead, liar}
         assert all("no answer within 6 s" in hosts[name]["why"] for name in dead), hosts
         assert "Unreachable" in hosts[liar]["why"], hosts[liar]
-        assert result.seconds < 2 * 6 + 6, "ten limits lie side by side"
+        assert result.seconds < 5 * 6, "ten limits lie side by side"
 
 
 def test_host_that_hangs_behind_a_warm_connection(hosts: Fleet, play: Player, tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_controller_that_lost_its_memory_takes_over_in_one_pass(
     hosts: Fleet, controller: Callable[[str], Player], tmp_path: Path
 ) -> None:
     """The hosts know a higher number than a new controller does: it asks again with one that is higher still."""
-    inventory = hosts.site_file(tmp_path, site(20551, 6, policy={"pass_timeout": 10}))
+    inventory = hosts.site_file(tmp_path, site(20551, 6, policy={"pass_timeout": 20}))
     old, new = controller("old"), controller("new")
     converge(old, inventory)
     assert play_number(old(RECONCILE, inventory)) == 3
@@ -262,7 +262,7 @@ def test_controller_that_lost_its_memory_takes_over_in_one_pass(
     assert "pass 4 by" in busy.site()["why"]
     new(RECONCILE, inventory)
     new(RECONCILE, inventory)
-    time.sleep(10)
+    time.sleep(20)
     late = old(RECONCILE, inventory)
     assert (late.outcome, late.report["execs"]) == ("unchanged", 6), late.stdout
     assert play_number(late) > 6
