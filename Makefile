@@ -24,7 +24,7 @@ stop: ## end what the demo started
 	@tests/tools/venv.sh run
 	$(DEMO) playbooks/stop.yml -e sciops_sites_names=demo
 
-test: ## set up, then run everything below that says pass or fail (about 12 minutes); the list: tests/tools/gates.sh list
+test: ## set up, then run everything below that says pass or fail (about half an hour); the list: tests/tools/gates.sh list
 	@tests/tools/gates.sh all
 
 lint: ## ruff, mypy, yamllint, ansible-lint (production), shellcheck, changelog fragments
@@ -39,8 +39,8 @@ unit: ## unit and property tests: no hosts, no network (T="pytest arguments")
 integration: ## tests against real sshd hosts made of kernel namespaces; needs root (T="pytest arguments")
 	@tests/tools/gates.sh integration $(T)
 
-conformance: ## what every launcher must do, on the real thing: today the launcher "process", in the integration suite
-	@tests/tools/gates.sh integration tests/integration -k agent
+conformance: ## what every launcher must do, case by case, on the real thing; docs/conformance.md is made from it (T="pytest arguments")
+	@tests/tools/gates.sh conformance $(T)
 
 molecule: ## every scenario in molecule/ on real hosts
 	@tests/tools/gates.sh molecule

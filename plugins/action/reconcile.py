@@ -45,14 +45,26 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail("state: off: name the sites to stop in `sites`")
         options = _pass.Options(
             check=check,
+            diff=bool(self._task.diff),
             by=params["by"] or _store.login(),
             accept_collapse=params["accept_collapse"],
             lift_stop_guard=params["lift_stop_guard"],
             assume_lost=tuple(params["assume_lost"]),
+            retry_update=tuple(params["retry_update"]),
+            restart=tuple(params["restart"]),
             limit=task.limit(),
             seed=params["seed"],
         )
         declarations = task.declarations(params["sites"], off=params["state"] == "off")
+        known = {
+            name for declaration in declarations for part in ("components", "set_aside") for name in declaration[part]
+        }
+        for option, name in [(key, name) for key in ("retry_update", "restart") for name in params[key]]:
+            if name not in known:
+                # it brings along what checks site files, which a pass can do without
+                from ansible_collections.sciops.sites.plugins.plugin_utils._faults import hint
+
+                raise AnsibleActionFail(f"{option}: {name}: no site here has this component, {hint(name, known)}")
         names = [declaration["site"] for declaration in declarations]
         saved = read_plan(params["plan_src"], names) if params["plan_src"] else {}
         fleet = task.fleet()
@@ -85,6 +97,7 @@ class ActionModule(ActionBase):
             # of what was found first, not of what the last look found
             plans = [one.first_plan for one in passes if one.first_plan and one.first_plan["actions"]]
             result["diff"] = [{"prepared": _report.diff(plan)} for plan in plans]
+            result["diff"] += [difference for one in passes for difference in one.files]
         if params["show"]:
             display.display(result["table"])
         if outcome in params["fail_on"]:

@@ -67,6 +67,11 @@ options:
   shared_limits:
     description: Named limits that components share over all hosts, for example C(tape_sessions=10).
     type: dict
+  launchers:
+    description:
+      - Settings of the managers on hosts, for V(supervisord), V(systemd), V(apptainer) and V(slurm); see
+        C(docs/declare.md).
+    type: dict
   gates:
     description: Readings from outside that decide whether anything may be started.
     type: dict

@@ -10,7 +10,6 @@ and the standard library, no f-strings (see _probe).
 """
 
 import binascii
-import errno
 import fcntl
 import json
 import os
@@ -41,38 +40,6 @@ def state_folder(request):
     else:
         base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return "%s/sciops.sites/%s.%s/%s" % (base, request["site"], request["deployment"], request["host"])
-
-
-def write_file(path, text, fill=0):
-    """Replace a file by one with this text, at once and for good.
-
-    On a full disk a file that has ``fill`` bytes is overwritten in place: a full host can still be told to stop.
-    """
-    data, spare = text.encode().ljust(fill), path + ".tmp"
-    try:
-        handle = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            os.write(handle, data)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        os.rename(spare, path)
-        handle = os.open(os.path.dirname(path), os.O_RDONLY)
-    except OSError as error:
-        if os.path.exists(spare):
-            os.unlink(spare)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not fill or len(data) != fill:
-            raise
-        try:
-            handle = os.open(path, os.O_WRONLY)
-        except FileNotFoundError:
-            raise error
-        if os.fstat(handle).st_size != fill:
-            os.close(handle)
-            raise
-        os.pwrite(handle, data, 0)
-    os.fsync(handle)
-    os.close(handle)
 
 
 def take_lock(folder, ends):
@@ -116,6 +83,15 @@ def newer(fence, old):
     return not old or fence["number"] > old["number"] or all(fence[k] == old[k] for k in ("number", "holder"))
 
 
+def witness(request):
+    """Who asks the managers of a request; None where it has none. Their files travel with such requests only."""
+    if not request.get("launchers"):
+        return None
+    from ansible_collections.sciops.sites.plugins.module_utils import _manager
+
+    return _manager.witness
+
+
 def observe(request, folder, ends, groups):
     """Take the fence where the request has one, and look."""
     fence, old, trouble, lock, late = request.get("fence"), None, [], None, False
@@ -127,12 +103,12 @@ def observe(request, folder, ends, groups):
                 late = not newer(fence, old)
                 if not late:
                     keep = dict(fence, uptime=_probe.uptime(), boot_id=_probe.boot_id())
-                    write_file(folder + "/fence.json", json.dumps(keep), 512)
+                    _probe.write_file(folder + "/fence.json", json.dumps(keep), 512)
             except OSError as error:
                 trouble.append("nothing can be changed on this host: its state folder: %s" % error)
         else:
             old = stored_fence(folder)
-        seen = _probe.observe(request, folder, ends, groups)
+        seen = _probe.observe(request, folder, ends, groups, witness(request))
     finally:
         if lock is not None:
             os.close(lock)
@@ -172,7 +148,8 @@ def apply(request, folder, ends, groups):
         results = work.results
         limit(LAST_LOOK)
         try:
-            seen = _probe.observe(request, folder, time.monotonic() + LAST_LOOK - 1, groups)
+            ends = time.monotonic() + LAST_LOOK - 1
+            seen = _probe.observe(request, folder, ends, groups, witness(request))
         except (Late, _probe.Refused, OSError) as error:
             seen = {"answered": False, "kind": "timeout", "reason": "the look after the actions failed: %s" % error}
     finally:
@@ -180,6 +157,21 @@ def apply(request, folder, ends, groups):
             os.close(lock)
     seen.update(fence=shown(old), superseded=late, results=results)
     return seen
+
+
+def describe(request, folder, ends, groups):
+    """What the starts of a request would write, path -> {"before", "after"}; nothing is written."""
+    from ansible_collections.sciops.sites.plugins.module_utils import _work
+
+    work, lots, files = _work.Work(request, folder, ends), {}, {}
+    for index, action in enumerate(work.actions):
+        lots.setdefault(action.get("launcher", "process"), []).append(index)
+    try:
+        for name, indices in sorted(lots.items()):
+            files.update(_work.launcher(name).describe(work, indices))
+    except _work.Failed as error:
+        raise _probe.Refused(str(error))
+    return {"answered": True, "files": files}
 
 
 def limit(seconds):
@@ -201,7 +193,7 @@ def handle(request):
     try:
         if request.get("v") != 1:
             raise _probe.Refused("version %s of a request is not known" % request.get("v"))
-        work = {"observe": observe, "apply": apply}[request["mode"]]
+        work = {"observe": observe, "apply": apply, "describe": describe}[request["mode"]]
         said = work(request, state_folder(request), ends, groups)
     except Late as error:
         said = {"answered": False, "kind": "timeout", "reason": str(error)}

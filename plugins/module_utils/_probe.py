@@ -22,6 +22,9 @@ TICK = float(os.sysconf("SC_CLK_TCK"))
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MARK = b"SCIOPS_SITES="
 GONE = (errno.ENOENT, errno.ESRCH)
+# programs that let nobody look into them, of every login and of each job in a schedd; what they start is looked at by
+# itself
+CLOSED = ("sshd", "sshd-session", "(sd-pam)", "systemd", "ssh-agent", "gpg-agent", "condor_shadow", "condor_starter")
 # what each record of a start must have
 FIELDS = ("token", "component", "slot", "hash", "pid", "start", "boot_id")
 
@@ -40,6 +43,38 @@ def read(path):
     """The whole content of a file as bytes."""
     with open(path, "rb") as handle:
         return handle.read()
+
+
+def write_file(path, text, fill=0):
+    """Replace a file by one with this text, at once and for good.
+
+    On a full disk a file that has ``fill`` bytes is overwritten in place: a full host can still be told to stop.
+    """
+    data, spare = text.encode().ljust(fill), path + ".tmp"
+    try:
+        handle = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(handle, data)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.rename(spare, path)
+        handle = os.open(os.path.dirname(path), os.O_RDONLY)
+    except OSError as error:
+        if os.path.exists(spare):
+            os.unlink(spare)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not fill or len(data) != fill:
+            raise
+        try:
+            handle = os.open(path, os.O_WRONLY)
+        except FileNotFoundError:
+            raise error
+        if os.fstat(handle).st_size != fill:
+            os.close(handle)
+            raise
+        os.pwrite(handle, data, 0)
+    os.fsync(handle)
+    os.close(handle)
 
 
 def look(pid):
@@ -87,7 +122,7 @@ def scan(problems=None):
         except OSError as error:
             if error.errno in GONE:
                 table.pop(p.pid, None)
-            elif last and p.uid == me and problems is not None:
+            elif last and p.uid == me and problems is not None and p.name not in CLOSED:
                 problems.append("pid %d (%s): its environment cannot be read: %s" % (p.pid, p.name, error.strerror))
             return error.errno in GONE
 
@@ -368,11 +403,12 @@ def run_checks(jobs, ends, groups):
             end_group(job[1].pid)
 
 
-def observe(request, folder, ends, groups):
+def observe(request, folder, ends, groups, witness=None):
     """The observation of this host: what the request's site, deployment and host own here, and what else matches.
 
     ``folder`` is the state folder, ``ends`` the monotonic time by which it must be over; the process groups that it
-    starts are in ``groups`` while they run. Raises Refused where an honest answer is not possible.
+    starts are in ``groups`` while they run. ``witness`` asks managers for what /proc does not say. Raises Refused where
+    an honest answer is not possible.
     """
     problems, specs = [], request.get("components") or {}
     seen = facts()
@@ -394,15 +430,19 @@ def observe(request, folder, ends, groups):
         name, slot, digest = mark[3:6] if mark else (record["component"], record["slot"], record["hash"])
         log = record.get("log") if record else output(lead.pid)
         more = {"slot": int(slot), "token": token, "hash": digest, "owned": True, "leader": first}
+        if record and record.get("launcher"):
+            more["launcher"] = record["launcher"]
         rows.append(row(name, lead, members, now, log, **more))
     ours = {p.pid for members in sets.values() for p in members}
     for name, p in matched(table, specs, ours, problems):
         more = {"slot": None, "token": None, "hash": None, "owned": False, "leader": True}
         rows.append(row(name, p, family(table, [p]), now, output(p.pid), **more))
+    if witness:
+        seen.update(witness(request, folder, ends, (known, sets, rows, problems, seen["boot_id"])))
     jobs = []
     for one in rows:
         spec = (specs.get(one["component"]) or {}).get("health")
-        if spec:
+        if spec and not one["health"] and one["processes"]:
             one["health"] = ill(one, spec, ends)
             if spec.get("command") and not one["health"]:
                 try:

@@ -16,11 +16,10 @@ import os
 import re
 import signal
 import time
-from collections import OrderedDict
 
-from ansible_collections.sciops.sites.plugins.module_utils import _agent, _logs, _probe
-from ansible_collections.sciops.sites.plugins.module_utils._work import POLL, Failed
-from ansible_collections.sciops.sites.plugins.module_utils._work import words as said
+from ansible_collections.sciops.sites.plugins.module_utils import _logs, _probe, _shim
+from ansible_collections.sciops.sites.plugins.module_utils._shim import Failed, said
+from ansible_collections.sciops.sites.plugins.module_utils._work import Pause
 
 # how long after KILL a process may still be there before it is called unstoppable
 KILL_WAIT = 5
@@ -40,52 +39,39 @@ class Flight:
 
 
 def start(work, indices):
-    """Start in batches of 1, 2, 4 ... per component, all components side by side; a failure ends those of its own."""
-    lanes = OrderedDict()
-    for i in indices:
-        new = {"todo": [], "size": 1, "flying": [], "failed": False}
-        lanes.setdefault(work.actions[i]["component"], new)["todo"].append(i)
-    _table, known, sets = work.look()
+    """Start in batches, see Work.batches."""
+    _table, known, sets = work.scene()
     # logs that a living instance writes to
     work.logs = {known[t].get("log") for t in known}
-    live = {}
-    for token, members in sets.items():
-        mark = next((p.mark for p in members if p.mark), None)
-        key = (mark[3], int(mark[4])) if mark else (known[token]["component"], known[token]["slot"])
-        live[key] = (token, members[0].pid)
-    while any(lane["todo"] or lane["flying"] for lane in lanes.values()):
-        seen = None
-        for lane in lanes.values():
-            if lane["failed"] and not lane["flying"]:
-                for i in lane["todo"]:
-                    work.end(i, "refused", "not tried: an earlier start of this batch failed")
-                lane["todo"] = []
-            if lane["todo"] and not lane["flying"]:
-                batch, lane["todo"] = lane["todo"][: lane["size"]], lane["todo"][lane["size"] :]
-                lane["size"] *= 2
-                for i in batch:
-                    flight = launch(work, i, live)
-                    if flight:
-                        lane["flying"].append(flight)
-                    elif work.results[i]["outcome"] == "failed":
-                        lane["failed"] = True
-            for flight in list(lane["flying"]):
-                if flight.status is None:
-                    pid, status = os.waitpid(flight.pid, os.WNOHANG)
-                    flight.status = status if pid else None
-                if flight.status is None and time.monotonic() < flight.until:
-                    continue
-                if flight.status is not None and seen is None:
-                    seen = work.look()[2]
-                if settled(work, flight, seen):
-                    lane["flying"].remove(flight)
-                    lane["failed"] = lane["failed"] or work.results[flight.index]["outcome"] != "started"
-        time.sleep(POLL)
+    live = work.live(known, sets)
+
+    def begin(batch):
+        return [flight for flight in (launch(work, i, live) for i in batch) if flight]
+
+    def settle(flights):
+        done, seen = [], None
+        for flight in flights:
+            if flight.status is None:
+                pid, status = os.waitpid(flight.pid, os.WNOHANG)
+                flight.status = status if pid else None
+            if flight.status is None and time.monotonic() < flight.until:
+                continue
+            if flight.status is not None and seen is None:
+                seen = work.look()[2]
+            if settled(work, flight, seen):
+                done.append(flight)
+        return done
+
+    work.batches(indices, begin, settle)
 
 
 def settled(work, flight, sets):
     """Whether it is known what became of a start, which is then its result. Two looks must find nothing of the dead."""
     one = work.results[flight.index]
+    starting = flight.status is None and _shim.fresh(work.actions[flight.index])
+    # there is a keeper first, and then its program
+    if starting and time.monotonic() < flight.until + KILL_WAIT:
+        return False
     members = sets.get(one["token"]) if flight.status is not None else None
     if flight.status is None or members:
         flight.missed = 0
@@ -115,15 +101,8 @@ def launch(work, index, live):
     action = work.actions[index]
     key = (action["component"], action["slot"])
     try:
-        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", action["token"]):
-            raise Failed("token: %r cannot be the name of a file" % action["token"], "refused")
-        if key in live:
-            work.end(index, "already", "slot %d runs: token %s, pid %d" % ((key[1],) + live[key]), pid=live[key][1])
+        if not work.may_start(index, live):
             return None
-        if action["token"] in work.spent:
-            raise Failed("the process that token %s started has ended" % action["token"])
-        if time.monotonic() + action.get("settle", 2) > work.ends:
-            raise Failed("no time was left to watch it", "refused")
         flight = fork(work, index)
         live[key] = (action["token"], flight.pid)
         return flight
@@ -141,7 +120,7 @@ def fork(work, index):
     if who.pw_uid != os.geteuid() and os.geteuid() != 0:
         text = "user %s is wanted, and this host is reached as %s, who cannot become another"
         raise Failed(text % (who.pw_name, _probe.login()), "refused")
-    env, hidden = environment(action, who)
+    env, hidden = _shim.environment(action, who)
     path = _logs.place(action, work.folder, who)
     log = _logs.begin(path, action.get("log") or {}, work.folder, who, work.logs)
     work.logs.add(path)
@@ -155,7 +134,8 @@ def fork(work, index):
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
         pid = os.fork()
         if not pid:
-            child(action, who, env, words, [log] + pipes)
+            go, told = pipes[0], pipes[3]
+            _shim.turn(action, who, env, words, log, (go, told), lambda: wait(go), lambda text: tell(told, text))
         release(work, index, pid, pipes, path)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
         confirm(work, index, pid, pipes[2])
@@ -176,7 +156,9 @@ def release(work, index, pid, pipes, path):
         record = {"pid": pid, "start": _probe.look(pid).start, "boot_id": work.boot, "log": path}
         record.update((k, action[k]) for k in ("component", "slot", "hash", "token"))
         record.update((k, work.request[k]) for k in ("site", "deployment", "host"))
-        _agent.write_file(work.record(action["token"]), json.dumps(record))
+        if action.get("launcher", "process") != "process":
+            record["launcher"] = action["launcher"]
+        _probe.write_file(work.record(action["token"]), json.dumps(record))
     except BaseException:
         # an end of file where it waits for the word makes the child end before exec
         shut(pipes, 1)
@@ -213,87 +195,14 @@ def shut(pipes, at):
     pipes[at] = None
 
 
-def environment(action, who):
-    """(the whole environment of a new process, the secret values in it)."""
-    env = {"HOME": who.pw_dir, "USER": who.pw_name, "LOGNAME": who.pw_name, "SHELL": who.pw_shell, "LANG": "C.UTF-8"}
-    env["PATH"] = ("" if who.pw_uid else "/usr/local/sbin:/usr/sbin:/sbin:") + "/usr/local/bin:/usr/bin:/bin"
-    env.update((k, str(v)) for k, v in (action.get("environment") or {}).items())
-    hidden = []
-    for name, secret in (action.get("secrets") or {}).items():
-        if "file" in secret:
-            try:
-                value = _probe.read(secret["file"]).decode("utf-8", "surrogateescape").rstrip("\r\n")
-            except OSError as error:
-                raise Failed("secret %s: %s" % (name, said(error)))
-        else:
-            value = str(secret["value"])
-        env[name] = value
-        hidden.append(value)
-    for name, value in env.items():
-        if "\0" in name + value or "=" in name or not name:
-            raise Failed("%r cannot be in an environment" % name)
-    return env, hidden
+def wait(go):
+    """In the new process: wait for the word; without it, end."""
+    if os.read(go, 1) != b"g":
+        os._exit(0)
 
 
-def child(action, who, env, words, handles):
-    """In the new process: become what was asked for, wait for the word, exec. Never returns."""
-    at, log, go, told = "start", handles[0], handles[1], handles[4]
-    try:
-        os.setsid()
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number in range(1, signal.NSIG):
-            if number not in (signal.SIGKILL, signal.SIGSTOP):
-                try:
-                    signal.signal(number, signal.SIG_DFL)
-                except (OSError, ValueError):
-                    pass
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        os.umask(0o022)
-        os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        for name in os.listdir("/proc/self/fd"):
-            if int(name) > 2 and int(name) not in (go, told):
-                try:
-                    os.close(int(name))
-                except OSError:
-                    pass
-        if os.geteuid() == 0:
-            at = "user %s" % who.pw_name
-            os.initgroups(who.pw_name, who.pw_gid)
-            os.setgid(who.pw_gid)
-            os.setuid(who.pw_uid)
-        at = "cwd"
-        os.chdir(_logs.home(action.get("cwd") or "~", who))
-        env["SCIOPS_SITES"] = " ".join(words + [str(os.getpid())])
-        if os.read(go, 1) != b"g":
-            os._exit(0)
-        at = "command"
-        execute([str(word) for word in action["argv"]], env)
-    except BaseException as error:
-        error = error if isinstance(error, OSError) else OSError(str(error))
-        try:
-            os.write(told, ("%s: %s" % (at, said(error))).encode("utf-8", "replace")[:500])
-        finally:
-            os._exit(127)
-
-
-def execute(words, env):
-    """Replace this process; a script without an interpreter line is given to sh, as every shell does."""
-    if not words:
-        raise OSError(errno.ENOENT, "there is no command")
-    found = [words[0]] if "/" in words[0] else [d + "/" + words[0] for d in env["PATH"].split(":") if d]
-    trouble = None
-    for path in found:
-        try:
-            os.execve(path, words, env)  # noqa: S606
-        except OSError as error:
-            if error.errno == errno.ENOEXEC:
-                os.execve("/bin/sh", ["/bin/sh", path] + words[1:], env)  # noqa: S606
-            error.filename = words[0]
-            if trouble is None or error.errno == errno.EACCES:
-                trouble = error
-    raise trouble
+def tell(handle, text):
+    os.write(handle, text.encode("utf-8", "replace")[:500])
 
 
 # --- stop
@@ -344,9 +253,13 @@ def send(p, number):
     return ""
 
 
-def stop(work, indices):
-    """Stop all targets side by side: TERM to the whole tree, grace, KILL, and look whether it is gone."""
+def stop(work, indices, spared=None, tokens=()):
+    """Stop all targets side by side: TERM to the whole tree, grace, KILL, and look whether it is gone.
+
+    Of targets with these ``tokens`` a manager was told to stop; ``spared`` says of one that TERM comes from there.
+    """
     targets = [Target(i, float(work.actions[i].get("grace", 10))) for i in indices]
+    pause = Pause()
     while targets:
         table, _known, sets = work.look()
         for target in list(targets):
@@ -359,6 +272,8 @@ def stop(work, indices):
                 outcome, words = error.outcome, str(error)
             if outcome:
                 pass
+            elif not alive and target.term is None and action.get("token") in tokens:
+                outcome, words = "stopped", "ended at once"
             elif not alive and target.term is None:
                 outcome, words = "gone", "it was not there any more"
             elif not alive:
@@ -367,7 +282,10 @@ def stop(work, indices):
             elif target.term is None:
                 target.term = now
                 one["begun"] = "TERM was sent, and the time of the request ended before it was gone"
+                served = spared if action.get("token") in tokens else None
                 for p in alive:
+                    if served and served(p):
+                        continue
                     # a stopped process sees TERM only once it goes on
                     target.told = send(p, signal.SIGTERM) or target.told
                     send(p, signal.SIGCONT)
@@ -387,7 +305,7 @@ def stop(work, indices):
         if targets:
             if time.monotonic() > work.ends:
                 return
-            time.sleep(POLL)
+            pause()
 
 
 # --- rotate
@@ -430,3 +348,22 @@ def appends(pid, path):
     except OSError:
         pass
     return None
+
+
+# --- the rest of the contract
+
+CAPABILITIES = {"restarts": False, "placement": "host", "logout": True, "reboot": False}
+
+
+def describe(work, indices):
+    """It writes no file that could be told beforehand."""
+    return {}
+
+
+def observe(ask):
+    """All that there is of it is in /proc, which was looked at already."""
+    return {}
+
+
+def prerequisites(settings, folder):
+    return []

@@ -66,6 +66,20 @@ options:
     type: list
     elements: str
     default: []
+  retry_update:
+    description:
+      - Components (C(PIPE/NAME)) whose update failed and was taken back, to be tried again in this pass.
+      - Without it a version that failed is not started again as long as it is declared.
+    type: list
+    elements: str
+    default: []
+  restart:
+    description:
+      - Components (C(PIPE/NAME)) of which all that runs now is replaced, as for an update, one by one unless their
+        C(update) says otherwise. Later passes go on with it by themselves until the last one is replaced.
+    type: list
+    elements: str
+    default: []
   plan_dest:
     description: File on the controller to save the plan to, as JSON, to be reviewed and given as O(plan_src) later.
     type: path

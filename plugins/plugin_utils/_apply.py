@@ -7,33 +7,61 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.sciops.sites.plugins.plugin_utils._fleet import fits_class
+from ansible_collections.sciops.sites.plugins.plugin_utils._launcher import MANAGER_TIMEOUT, PROCESS, launcher_for
+
 Json = dict[str, t.Any]
 
 #: What an apply may take on a host beyond the host's limit, the settle times and the graces, in seconds.
 APPLY_MARGIN = 5.0
 #: Outcomes of an action that mean that a host was changed.
-ACTED = ("started", "stopped", "rotated")
+ACTED = ("started", "stopped", "rotated", "renewed")
 
 
-def request_for(declaration: Json, host: str, mode: str, **more: t.Any) -> Json:
-    """Return what the agent on a host is asked; see "The wire" in docs/architecture.md."""
+def request_for(declaration: Json, host: str, mode: str, *, known: t.Iterable[str] = (), **more: t.Any) -> Json:
+    """Return what the agent on a host is asked; see "The wire" in docs/architecture.md.
+
+    `known` are the launchers of instances that are remembered there: they are asked too, declared or not.
+    """
     watched = {
         name: {key: component[key] for key in ("match", "user", "health") if component.get(key)}
         for name, component in declaration["components"].items()
         if component.get("match") or component.get("health")
     }
     request = {"mode": mode, "site": declaration["site"], "deployment": declaration["deployment"], "host": host}
-    return {**request, "components": watched, **more}
+    request = {**request, "components": watched, **more}
+    names = {*launchers_on(declaration, host), *known} - {PROCESS}
+    if names:
+        settings = declaration.get("launchers") or {}
+        request["launchers"] = {name: settings.get(name, {}) for name in sorted(names)}
+    return request
+
+
+def launchers_on(declaration: Json, host: str) -> set[str]:
+    """Return the launchers that components which are on may use on a host."""
+    spec = declaration["hosts"].get(host) or {}
+    classes = frozenset(spec.get("classes") or ())
+    here = [
+        component
+        for component in declaration["components"].values()
+        if component.get("state") == "on" and fits_class(component, classes)
+    ]
+    # images are apptainer's affair, whoever has the program run in one
+    boxes = {"apptainer" for component in here if component.get("container")}
+    return {launcher_for(component, spec) for component in here} | boxes
 
 
 def converged(plan: Json, planned: bool = False, report_undeclared: bool = False) -> bool:
     """Whether every component surely has what it should; with `planned`, would have after the plan's actions.
 
-    With `report_undeclared`, instances that nobody declares are no lack: the policy only reports them.
+    With `report_undeclared`, instances that nobody declares are no lack: the policy only reports them. A component that
+    was reverted is one: what is declared does not run.
     """
     for component in plan["components"].values():
         if component["state"] == "set_aside" or (component["state"] == "undeclared" and report_undeclared):
             continue  # what is set aside counts below
+        if component.get("reverted"):
+            return False
         low, high = component["wanted"] if component["state"] == "on" else (0, 0)
         count = component["after"] if planned else component["certain"]
         if component["possible"] != component["certain"] or not low <= count <= high:
@@ -65,15 +93,20 @@ def waves(actions: t.Sequence[Json]) -> list[list[Json]]:
     return [one for one in result if one]
 
 
-def apply_time(requests: t.Sequence[Json]) -> float:
-    """Return how many seconds a host may take beyond its limit: graces side by side, settle times in batches."""
+def apply_time(requests: t.Sequence[Json], launchers: t.Mapping[str, Json] | None = None) -> float:
+    """Return how many seconds a host may take beyond its limit: graces side by side, settle times in batches.
+
+    `launchers` are the settings of managers, by name; one that has something to do gets its timeout on top.
+    """
     grace = max([float(one.get("grace") or 0) for one in requests if one["kind"] == "stop"] or [0.0])
     starts: dict[str, list[float]] = {}
     for one in requests:
         if one["kind"] == "start":
             starts.setdefault(one["component"], []).append(float(one.get("settle") or 0))
     settle = max([max(settles) * len(settles).bit_length() for settles in starts.values()] or [0.0])
-    return APPLY_MARGIN + grace + settle
+    used = {str(one["launcher"]) for one in requests if one.get("launcher") not in (None, PROCESS)}
+    patience = [float((launchers or {}).get(name, {}).get("timeout", MANAGER_TIMEOUT)) for name in used]
+    return APPLY_MARGIN + grace + settle + max(patience, default=0.0)
 
 
 def join_results(actions: t.Sequence[Json], observed: Json) -> list[Json]:
@@ -89,3 +122,10 @@ def skip_words(action: Json, failed: set[str]) -> str:
     if action["component"] in failed and action["kind"] == "start":
         return "not tried: an earlier start of this component in this pass failed"
     return "not tried: the pass limit was over"
+
+
+def went_wrong(result: Json) -> bool:
+    """Whether a person should hear of a result; of a batch that ended early its first failure says all."""
+    if result["outcome"] == "refused":
+        return not str(result.get("message", "")).startswith("not tried")
+    return result["outcome"] in ("failed", "unknown", "unstoppable")

@@ -11,6 +11,13 @@ from typing import Any
 
 from ansible_collections.sciops.sites.plugins.plugin_utils import _render
 from ansible_collections.sciops.sites.plugins.plugin_utils._faults import MISSING, Fault, hint, octets, seconds
+from ansible_collections.sciops.sites.plugins.plugin_utils._launcher import (
+    CONTAINER_DEFAULTS,
+    DEFAULT,
+    OPTION_DEFAULTS,
+    PROCESS,
+    normal,
+)
 from ansible_collections.sciops.sites.plugins.plugin_utils._schema import HEALTH_DEFAULTS
 
 HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
@@ -30,6 +37,7 @@ def compile_component(
     """
     faults: list[Fault] = []
     state = {True: "on", False: "off"}.get(given["state"], given["state"])
+    launcher = normal(given["launcher"])
     component: dict[str, Any] = {
         "pipe": pipe,
         "name": name,
@@ -45,7 +53,10 @@ def compile_component(
         "avoid": given["avoid"],
         "priority": given["priority"],
         "singleton": given["singleton"],
-        "launcher": given["launcher"],
+        "launcher": launcher,
+        "options": _options(given.get("options") or {}, launcher, faults),
+        "container": _container(given["container"], launcher, faults),
+        "update": given["update"],
         "command": _words(given.get("command"), ("command",), faults),
         "environment": {key: str(value) for key, value in (given.get("environment") or {}).items()},
         "secrets": given.get("secrets") or {},
@@ -64,15 +75,19 @@ def compile_component(
             for key, rule in (given.get("draw") or {}).items()
         },
         "legacy": given.get("legacy") or {},
+        "vars": {},
+        "vaulted": False,
     }
     if state == "on" and "command" not in given:
         faults.append(Fault(("command",), MISSING, "is missing; what shall run?"))
     if component["singleton"] and component["count"]["max"] > 1:
         faults.append(Fault(("count",), given["count"], "a singleton has a count of 1 or 0"))
     _references(component, declaration, faults)
+    _one_line(component, faults)
     _templates(component, declaration, faults)
     if not faults:
-        component["hash"] = _render.config_hash(component, declaration["vars"])
+        component["vars"] = _render.variables(component, declaration["vars"])
+        component["hash"] = _render.config_hash(component)
     return component, faults
 
 
@@ -114,6 +129,75 @@ def _health(health: Mapping[str, Any], faults: list[Fault]) -> dict[str, Any]:
     return compiled
 
 
+_DURATIONS = (
+    *("startsecs", "restart_sec", "start_limit_interval", "time", "handover", "reservation_margin"),
+    *("margin", "hold_limit", "lease"),
+)
+
+
+def _options(given: Mapping[str, Any], launcher: Mapping[str, str], faults: list[Fault]) -> dict[str, Any]:
+    """The options of the launchers that the component names, filled in; those of others say nothing here."""
+    compiled: dict[str, Any] = {}
+    for name in sorted(set(launcher.values()) & set(OPTION_DEFAULTS)):
+        options = {**OPTION_DEFAULTS[name], **given.get(name, {})}
+        for key in _DURATIONS:
+            if options.get(key) is not None:
+                options[key] = seconds(options[key])
+        for key in ("memory", "disk"):
+            if options.get(key) is not None:
+                options[key] = octets(options[key])
+        if options.get("restart") is False:
+            options["restart"] = "no"
+        if "drop_in" in options:
+            options["drop_in"] = {
+                section: {key: str(value) for key, value in settings.items()}
+                for section, settings in options["drop_in"].items()
+            }
+        compiled[name] = options
+    for name in ("slurm", "htcondor"):
+        handover = (compiled.get(name) or {}).get("handover")
+        if handover:
+            place, limit = ("options", name, "handover"), compiled[name]["time"]
+            if limit is None:
+                text = f"needs a walltime to count back from; say options.{name}.time"
+                faults.append(Fault(place, handover, text))
+            elif handover >= limit:
+                faults.append(Fault(place, handover, f"must be less than the walltime (time), which is {limit}"))
+    return compiled
+
+
+def _container(
+    given: Mapping[str, Any] | None, launcher: Mapping[str, str], faults: list[Fault]
+) -> dict[str, Any] | None:
+    words = set(launcher.values())
+    if given is None:
+        if "apptainer" in words:
+            faults.append(Fault(("container",), MISSING, "is missing; launcher apptainer needs {image: path of a SIF}"))
+        return None
+    container = {**CONTAINER_DEFAULTS, **given}
+    if "image" not in given:
+        faults.append(Fault(("container", "image"), MISSING, "is missing; the path of a SIF on the host"))
+    if PROCESS in words:
+        faults.append(
+            Fault(
+                ("container",),
+                MISSING,
+                "cannot be used with launcher process; use apptainer, systemd, supervisord, slurm or htcondor, "
+                "or no container",
+            )
+        )
+    if container["method"] == "instance" and not words <= {"apptainer", "systemd"}:
+        right = "leaves its launcher; use run or exec except under apptainer and systemd"
+        faults.append(Fault(("container", "method"), "instance", right))
+    for key in ("image", "source", "binds", "options"):
+        value = container.get(key) or []
+        texts: list[str] = [value] if isinstance(value, str) else value
+        for text in texts:
+            if "{{" in text or "{%" in text:
+                faults.append(Fault(("container", key), text, "is the same for all instances, no template"))
+    return container
+
+
 def _references(component: Mapping[str, Any], declaration: Mapping[str, Any], faults: list[Fault]) -> None:
     """Names that must be defined elsewhere in the site."""
     for limit in component["uses"]:
@@ -127,6 +211,12 @@ def _references(component: Mapping[str, Any], declaration: Mapping[str, Any], fa
     for index, name in enumerate(component["classes"]):
         if name not in classes:
             faults.append(Fault(("classes", index), name, f"no host has this class, {hint(name, classes)}"))
+    if DEFAULT not in component["launcher"]:
+        right = "is missing; the launcher of hosts of which no class is named here"
+        faults.append(Fault(("launcher", DEFAULT), MISSING, right))
+    for name in component["launcher"]:
+        if name != DEFAULT and name not in classes:
+            faults.append(Fault(("launcher", name), MISSING, f"no host has this class, {hint(name, classes)}"))
     if "SCIOPS_SITES" in {*component["environment"], *component["secrets"]}:
         faults.append(
             Fault(("environment", "SCIOPS_SITES"), MISSING, "is the marker of instances, it cannot be declared")
@@ -134,6 +224,15 @@ def _references(component: Mapping[str, Any], declaration: Mapping[str, Any], fa
     for name in component["secrets"]:
         if name in component["environment"]:
             faults.append(Fault(("secrets", name), MISSING, "is declared in environment too"))
+
+
+def _one_line(component: Mapping[str, Any], faults: list[Fault]) -> None:
+    """What managers are told in their own files must stay on its line there."""
+    if set(component["launcher"].values()) == {PROCESS}:
+        return
+    for place, text in ((("cwd",), component["cwd"]), (("log", "path"), component["log"]["path"])):
+        if text and _render.SEVERAL_LINES.search(text):
+            faults.append(Fault(place, text, "must be text on one line, without a NUL character"))
 
 
 def _templates(component: Mapping[str, Any], declaration: Mapping[str, Any], faults: list[Fault]) -> None:

@@ -192,6 +192,10 @@ class Site:
             "file": self.top.file,
             "description": data["description"],
             "policy": self._policy(data["policy"]),
+            "launchers": {
+                name: {key: seconds(value) if key == "timeout" else value for key, value in settings.items()}
+                for name, settings in data["launchers"].items()
+            },
             "hosts": self._hosts(data["hosts"]),
             "shared_limits": data.get("shared_limits") or {},
             "gates": self._gates(data.get("gates") or {}),
@@ -302,8 +306,20 @@ class Site:
             )
         return compiled
 
+    def _secret_places(self) -> tuple[set[str], set[str]]:
+        """Names of the components, and of the site variables, in which a value was encrypted in its file."""
+        components, variables = set(), set()
+        for path, leaf in _layers.leaves(self.effective()):
+            inside = component_of(path) if leaf.secret else None
+            if inside:
+                components.add("/".join(inside))
+            elif leaf.secret and path[0] == "vars" and len(path) > 1:
+                variables.add(str(path[1]))
+        return components, variables
+
     def _components(self, declaration: dict[str, Any], pipes: dict[str, Any]) -> None:
         order = 0
+        secret, secret_variables = self._secret_places()
         for pipe, entry in pipes.items():
             for name, component in entry["components"].items():
                 if f"{pipe}/{name}" in self.aside:
@@ -312,7 +328,11 @@ class Site:
                 for fault in faults:
                     self.fault(("pipes", pipe, "components", name, *fault.path), fault.message, fault.value)
                 if not faults:
-                    declaration["components"][f"{pipe}/{name}"] = compiled
+                    full = f"{pipe}/{name}"
+                    compiled["vaulted"] = (
+                        self.encrypted or full in secret or bool(secret_variables & {*compiled["vars"]})
+                    )
+                    declaration["components"][full] = compiled
                 order += 1
 
 

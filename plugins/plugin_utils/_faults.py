@@ -13,15 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-try:
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import ValidationError
-    from jsonschema.validators import extend
-except ImportError as exc:  # the collection must be importable (documentation, sanity tests) without it
-    JSONSCHEMA_IMPORT_ERROR: ImportError | None = exc
-else:
-    JSONSCHEMA_IMPORT_ERROR = None
-
 Path = tuple[str | int, ...]
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "", "__slots__": ()})()
@@ -127,29 +118,40 @@ def _with_unit(value: float | str, pattern: re.Pattern[str], units: Mapping[str,
     return int(number) if number == int(number) else number
 
 
+def _library() -> Any:
+    """Return jsonschema. It is large, so that who checks nothing does not load it; and documentation needs none."""
+    try:
+        import jsonschema
+    except ImportError as exc:
+        raise RuntimeError(
+            "the Python library jsonschema (4.18 or newer) is missing; install it for the Python that runs Ansible"
+        ) from exc
+    return jsonschema
+
+
 def _bounded(kind: str, read: Any, example: str) -> Any:
-    def keyword(validator: Any, bounds: list[float], instance: Any, schema: Any) -> Iterator[ValidationError]:
+    def keyword(validator: Any, bounds: list[float], instance: Any, schema: Any) -> Iterator[Any]:
         if isinstance(instance, bool) or not isinstance(instance, (int, float, str)):
             return  # "type" speaks
         try:
             number = read(instance)
         except ValueError:
-            yield ValidationError(f"must be {kind}: a number, or words such as {example}")
+            yield _library().ValidationError(f"must be {kind}: a number, or words such as {example}")
             return
         if not bounds[0] <= number <= bounds[1]:
-            yield ValidationError(
+            yield _library().ValidationError(
                 "must be from {} to {} {}".format(*(plain_number(b) for b in bounds), kind.rsplit(maxsplit=1)[-1])
             )
 
     return keyword
 
 
-def _regex(validator: Any, wanted: bool, instance: Any, schema: Any) -> Iterator[ValidationError]:
+def _regex(validator: Any, wanted: bool, instance: Any, schema: Any) -> Iterator[Any]:
     if isinstance(instance, str):
         try:
             re.compile(instance)
         except (re.error, OverflowError, RecursionError) as exc:
-            yield ValidationError(f"must be a regular expression of Python: {exc}")
+            yield _library().ValidationError(f"must be a regular expression of Python: {exc}")
 
 
 def plain_number(number: float) -> str:
@@ -221,13 +223,10 @@ def check(schema: Mapping[str, Any], data: Any) -> list[Fault]:
     A missing key that an unknown one was meant to be is named once. The keywords `x-duration`, `x-size` (bounds) and
     `x-regex` are this collection's own; `x-right` words the fault. Raises RuntimeError where jsonschema is missing.
     """
-    if JSONSCHEMA_IMPORT_ERROR is not None:
-        raise RuntimeError(
-            "the Python library jsonschema (4.18 or newer) is missing; install it for the Python that runs Ansible"
-        ) from JSONSCHEMA_IMPORT_ERROR
-    make_validator: Any = extend
+    library = _library()
+    make_validator: Any = library.validators.extend
     validator = make_validator(
-        Draft202012Validator,
+        library.Draft202012Validator,
         {
             "x-duration": _bounded("a duration in seconds", seconds, "90s, 10m, 2h, 1d"),
             "x-size": _bounded("a size in bytes", octets, "500MB, 2GiB"),

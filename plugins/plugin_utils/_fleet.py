@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.sciops.sites.plugins.plugin_utils._launcher import PROCESS, is_up, launcher_for
+
 DEFAULT_HEALTHY_AFTER = 60.0
 DEFAULT_LOST_AFTER = 3600.0
 # What an instance of a component that nobody declares costs, when it was never declared within memory:
@@ -21,7 +23,11 @@ UNKNOWN_LOAD = 1.0
 
 @dataclass(slots=True)
 class Running:
-    """One instance on a host that answered; `age` is in seconds, `flaw` says what is wrong with it ("" is healthy)."""
+    """One instance on a host that answered; `age` is in seconds, `flaw` says what is wrong with it ("" is healthy).
+
+    `stale` says in what it differs from what is declared ("" where it does not), `state` and `unit` are the words of
+    its manager, `renew` the launcher's reason for queueing its successor now.
+    """
 
     component: str
     host: str
@@ -32,15 +38,23 @@ class Running:
     owned: bool
     age: float
     flaw: str
-    stale: bool
+    stale: str
     leader: bool
     log: str | None
     log_size: float | None
+    launcher: str = PROCESS
+    state: str = ""
+    unit: str = ""
+    renew: str = ""
+
+    def available(self, healthy_after: float) -> bool:
+        """Whether it runs at this moment, nothing is wrong with it, and it has done so for `healthy_after` seconds."""
+        return not self.flaw and is_up(self.state) and self.age >= healthy_after
 
 
 @dataclass(slots=True)
 class Maybe:
-    """Instances that may run on a host that cannot be asked; `why` ends "2 possibly running on c9-1 (..)"."""
+    """Instances that may run where a host or a manager cannot say; `why` ends "2 possibly running on c9-1 (..)"."""
 
     host: str
     count: int
@@ -67,12 +81,16 @@ class Host:
     max_load: float | None
     cores: float
     seen: bool
+    ranked: tuple[str, ...] = ()
+    silent: dict[str, str] = field(default_factory=dict)
     running: list[Running] = field(default_factory=list)
     load: float = 0.0
     used: float = 0.0
     count: int = 0
     busy: float | None = None
     per_component: dict[str, int] = field(default_factory=dict)
+    #: What the host could not read, and what managers on it say of what they gave up.
+    problems: tuple[str, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -97,7 +115,28 @@ def reading(observation: Any) -> tuple[bool, str, str]:
     instances = observation.get("instances")
     if not isinstance(instances, list) or not all(_is_instance(one) for one in instances):
         return False, "garbled", "the list of instances does not parse"
+    possible = observation.get("possible") or []
+    if not isinstance(possible, list) or not all(_is_possible(one) for one in possible):
+        return False, "garbled", "the list of what may run does not parse"
+    silent = observation.get("silent") or {}
+    if not isinstance(silent, dict) or not all(isinstance(why, str) for why in silent.values()):
+        return False, "garbled", "the list of managers that do not answer does not parse"
     return True, "", ""
+
+
+def _is_text(one: dict[str, Any], *keys: str) -> bool:
+    return all(one.get(key) is None or isinstance(one[key], str) for key in keys)
+
+
+def _is_possible(one: Any) -> bool:
+    """Whether this names one instance; without a token nobody could tell two of them, or know one again."""
+    return (
+        isinstance(one, dict)
+        and isinstance(one.get("component"), str)
+        and isinstance(one.get("token"), str)
+        and (one.get("slot") is None or isinstance(one["slot"], int))
+        and _is_text(one, "launcher", "why")
+    )
 
 
 def _is_instance(one: Any) -> bool:
@@ -107,6 +146,7 @@ def _is_instance(one: Any) -> bool:
         and isinstance(one.get("pid"), int)
         and isinstance(one.get("age"), (int, float))
         and (one.get("slot") is None or isinstance(one["slot"], int))
+        and _is_text(one, "launcher", "state", "unit", "renew", "hash", "token")
     )
 
 
@@ -187,7 +227,8 @@ class Fleet:
         self.certain: dict[str, list[Running]] = {}
         self.maybe: dict[str, list[Maybe]] = {}
         self.notes: list[str] = []
-        self._counted: set[tuple[Any, ...]] = set()
+        self._told: set[tuple[Any, ...]] = set()
+        self.established_elsewhere = 0
         self._eligible: dict[Any, list[Host]] = {}
         self._hosts(declaration.get("hosts") or {}, observations)
         self._remembered()
@@ -215,6 +256,7 @@ class Fleet:
             self.hosts[name] = host
             if answered:
                 self._instances(host, observation)
+                self._possible(host, observation)
 
     def _host(
         self, name: str, spec: dict[str, Any] | None, seen: dict[str, Any], judged: tuple[bool, str, str]
@@ -242,21 +284,18 @@ class Fleet:
             max_load=given.get("max_load"),
             cores=float(seen.get("cores") or 1),
             seen=name in self.memory["hosts"],
+            ranked=tuple(given.get("classes") or ()),
+            silent=dict(seen.get("silent") or {}),
             busy=float(loadavg[0]) if loadavg else None,
+            problems=tuple(str(words) for words in seen.get("problems") or ()),
         )
 
     def _instances(self, host: Host, observation: dict[str, Any]) -> None:
         for raw in observation["instances"]:
             name = raw["component"]
-            if not raw.get("owned", True) and observation.get("boot_id"):
-                # a process without our marker names no host: two logical hosts on one machine both see it
-                process = (observation["boot_id"], raw["pid"], raw.get("start"), name)
-                if process in self._counted:
-                    continue
-                self._counted.add(process)
-            spec = self.components.get(name)
+            if self._is_told(observation.get("boot_id"), raw):
+                continue
             owned = bool(raw.get("owned", True))
-            stale = bool(owned and spec and raw.get("hash") and spec.get("hash") and raw["hash"] != spec["hash"])
             one = Running(
                 component=name,
                 host=host.name,
@@ -267,21 +306,73 @@ class Fleet:
                 owned=owned,
                 age=float(raw["age"]),
                 flaw=str(raw.get("health") or ""),
-                stale=stale,
+                stale=self._stale(host, raw) if owned else "",
                 leader=bool(raw.get("leader", True)),
                 log=raw.get("log"),
                 log_size=raw.get("log_size"),
+                launcher=raw.get("launcher") or PROCESS,
+                state=raw.get("state") or "",
+                unit=raw.get("unit") or "",
+                renew=raw.get("renew") or "",
             )
             host.running.append(one)
             self.certain.setdefault(name, []).append(one)
-            cost = self.cost(name)
-            host.load += cost["load"]
-            host.used += cost["memory"]
-            host.count += 1
-            host.per_component[name] = host.per_component.get(name, 0) + 1
+            cost = self._occupy(host, name)
             if host.busy is not None and one.age < DEFAULT_HEALTHY_AFTER:
                 # the load average of one minute does not yet hold what started within that minute
                 host.busy += cost["load"]
+
+    def _occupy(self, host: Host, name: str) -> dict[str, Any]:
+        """Count one instance of a component among what its host bears; return its cost."""
+        cost = self.cost(name)
+        host.load += cost["load"]
+        host.used += cost["memory"]
+        host.count += 1
+        host.per_component[name] = host.per_component.get(name, 0) + 1
+        return cost
+
+    def _stale(self, host: Host, raw: dict[str, Any]) -> str:
+        """Say in what an instance of ours differs from its declaration; "" where it does not."""
+        spec = self.components.get(raw["component"])
+        if spec is None:
+            return ""
+        if raw.get("hash") and spec.get("hash") and raw["hash"] != spec["hash"]:
+            return f"runs configuration {raw['hash']}, {spec['hash']} is declared"
+        asked = self.memory["restarts"].get(raw["component"])
+        if asked is not None and self.now - raw["age"] < asked:
+            return "a restart was asked for"
+        had, wanted = raw.get("launcher") or PROCESS, self.launcher_for(spec, host)
+        return f"runs under {had}, {wanted} is declared" if host.declared and had != wanted else ""
+
+    def _possible(self, host: Host, observation: dict[str, Any]) -> None:
+        """Take in what may run on a host that answered: its manager does not, or says what nobody understands."""
+        remembered = (self.memory["hosts"].get(host.name) or {}).get("instances", ())
+        known = {one["token"]: one for one in remembered if one.get("token")}
+        told = {one.token for one in host.running if one.token}
+        for raw in observation.get("possible") or ():
+            if raw["token"] in told:
+                continue
+            told.add(raw["token"])
+            name, had = raw["component"], known.get(raw["token"]) or {}
+            # what bears on the host does so whether or not it is given up elsewhere
+            self._occupy(host, name)
+            self.established_elsewhere += bool(had.get("established"))
+            if not self._is_gone(name, host.name, self.now - had.get("doubt", self.now)):
+                why = raw.get("why") or f"{raw.get('launcher') or 'its manager'} does not answer"
+                slots = (raw["slot"],) if raw.get("slot") else ()
+                self.maybe.setdefault(name, []).append(Maybe(host.name, 1, slots, why))
+
+    def _is_told(self, boot_id: str | None, one: dict[str, Any]) -> bool:
+        """Whether a process without our marker, which names no host, was seen by another logical host of its machine.
+
+        If not, it is noted as seen.
+        """
+        if one.get("owned", True) or not boot_id:
+            return False
+        process = (boot_id, one["pid"], one.get("start"), one["component"])
+        told = process in self._told
+        self._told.add(process)
+        return told
 
     def cost(self, name: str) -> dict[str, Any]:
         """Return {"load", "memory", "uses"} of one instance, from the declaration, else as last declared."""
@@ -312,6 +403,9 @@ class Fleet:
             age = self.now - known["seen"]
             groups: dict[str, list[int]] = {}
             for one in known["instances"]:
+                if self._is_told(known["boot_id"], one):
+                    continue
+                self.established_elsewhere += bool(one.get("established"))
                 if not self._is_gone(one["component"], host.name, age):
                     groups.setdefault(one["component"], []).append(one.get("slot") or 0)
             for name, slots in groups.items():
@@ -366,6 +460,20 @@ class Fleet:
             found.sort(key=lambda host: host.name)
             self._eligible[key] = found
         return found
+
+    def launcher_for(self, spec: dict[str, Any], host: Host) -> str:
+        """Return the launcher of a component on a host."""
+        return launcher_for(spec, {"classes": host.ranked})
+
+    def silence(self, spec: dict[str, Any], host: Host) -> str:
+        """Say that the manager by which the component would be started on a host does not answer; "" where it does."""
+        launcher = self.launcher_for(spec, host) if host.silent else ""
+        return f"{launcher} does not answer: {host.silent[launcher]}" if launcher in host.silent else ""
+
+    def failure(self, name: str) -> dict[str, Any] | None:
+        """Return what failed lately of the component as it is declared now; a rejected version holds nothing up."""
+        entry: dict[str, Any] | None = self.memory["failures"].get(name)
+        return None if entry is None or entry.get("rejected") else entry
 
     def beyond(self, name: str) -> int:
         """Return how many instances may run beyond the certain ones."""

@@ -85,10 +85,7 @@ def _left_out(fleet: Fleet, name: str) -> bool:
 def established(fleet: Fleet) -> int:
     """How many instances are past their `healthy_after`; on hosts that do not answer, as last seen."""
     total = sum(1 for name, running in fleet.certain.items() for one in running if one.age >= fleet.healthy_after(name))
-    for name, known in fleet.memory["hosts"].items():
-        if not fleet.hosts[name].answered:
-            total += sum(1 for one in known["instances"] if one.get("established"))
-    return total
+    return total + fleet.established_elsewhere
 
 
 def collapse(fleet: Fleet, options: dict[str, Any]) -> str:

@@ -4,17 +4,20 @@
 """What one pass leaves to the next: last known instances, starts in doubt, failures, the last good total. Pure.
 
 Every function takes a memory and returns a new one; the one given is never changed. An empty memory is a first pass.
-Beyond the shapes in docs/architecture.md a memory holds: `stopping` and `established` at an instance, `explained` in
-`last_good`, `since` in `foreign`, `at` and `tried` in a failure, and `costs` (what instances of components that are no
-longer declared cost when they were).
+Beyond the shapes in docs/architecture.md a memory holds: `stopping`, `established` and `waits` (its manager did not run
+it when it was seen) at an instance, `explained` in `last_good`, `since` in `foreign`, `at` and `tried` in a failure,
+and `costs` (what instances of components that are no longer declared cost when they were). Versions, `proven` and
+`rejected`, are _updates'.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.sciops.sites.plugins.plugin_utils import _updates
 from ansible_collections.sciops.sites.plugins.plugin_utils._fleet import DEFAULT_HEALTHY_AFTER, reading
 from ansible_collections.sciops.sites.plugins.plugin_utils._guards import delay
+from ansible_collections.sciops.sites.plugins.plugin_utils._launcher import PROCESS, is_up, launcher_for
 
 VERSION = 1
 Memory = dict[str, Any]
@@ -36,6 +39,9 @@ def empty() -> Memory:
         "foreign": None,
         "holds": [],
         "costs": {},
+        "restarts": {},
+        "proven": {},
+        "rejected": {},
     }
 
 
@@ -82,16 +88,24 @@ def _healthy_after(components: dict[str, Any], name: str) -> float:
 
 def _fail(
     memory: Memory,
-    policy: dict[str, Any],
+    declaration: dict[str, Any],
     name: str,
     host: str,
     now: float,
     *,
     last: str,
+    new: bool,
     tail: list[str] | None = None,
     tried: bool = False,
 ) -> None:
-    """Raise the level of a component by one failure on a host; `tried` says that it was a start in this pass."""
+    """Raise the level of a component by one failure on a host; `tried` says that it was a start in this pass.
+
+    With `new` it speaks against the declared version: where there is a proven one, the declared one is rejected, and
+    its level holds nothing up.
+    """
+    if (memory["failures"].get(name) or {}).get("rejected"):
+        del memory["failures"][name]
+    policy = declaration.get("policy") or {}
     entry = memory["failures"].setdefault(name, {"level": 0, "until": now, "hosts": {}})
     if tried:
         number = memory["number"]
@@ -106,12 +120,17 @@ def _fail(
     if tail is not None:
         entry["log_tail"] = tail[-20:]
     entry["hosts"][host] = now
+    if new and _updates.reject(memory, declaration, name, last, now):
+        entry["rejected"] = True
 
 
 def _forgive(memory: Memory, name: str) -> None:
-    """Forget the level of a component; on which hosts it failed lately stays known until that is old."""
+    """Forget the level of a component; on which hosts it failed lately stays known until that is old.
+
+    What a rejected version did is told as long as it is rejected, whatever the proven one does.
+    """
     entry = memory["failures"].get(name)
-    if entry is not None:
+    if entry is not None and not entry.get("rejected"):
         entry["level"] = 0
         entry.pop("tried", None)
 
@@ -126,6 +145,9 @@ def _record(one: dict[str, Any], components: dict[str, Any], now: float, stoppin
         "owned": bool(one.get("owned", True)),
         "since": now - one["age"],
     }
+    record.update(_told(one))
+    if not is_up(one.get("state")):
+        record["waits"] = True
     if one["age"] >= _healthy_after(components, one["component"]):
         record["established"] = True
     if stopping is not None:
@@ -133,46 +155,94 @@ def _record(one: dict[str, Any], components: dict[str, Any], now: float, stoppin
     return record
 
 
+def _told(one: dict[str, Any]) -> dict[str, Any]:
+    """What tells versions apart, of an instance or an action; no word for the launcher process."""
+    told = {key: one[key] for key in ("hash", "launcher") if one.get(key)}
+    return {key: value for key, value in told.items() if value != PROCESS}
+
+
+def _doubted(before: dict[str, Any] | None, row: dict[str, Any], now: float) -> dict[str, Any]:
+    """Keep what was known of an instance that may still run; `doubt` is since when it is only possible."""
+    if before is not None:
+        return {**before, "doubt": before.get("doubt", now)}
+    known = {"component": row["component"], "slot": row.get("slot"), "token": row["token"], "pid": 0, "start": None}
+    return {**known, "owned": True, "since": now, **_told(row), "doubt": now}
+
+
+def _told_by_others(memory: Memory, host: str, boot_id: str | None) -> set[tuple[Any, ...]]:
+    """Name the processes of nobody in particular that another logical host of the same machine is remembered to run.
+
+    Each is remembered once, as a plan counts it once: else a machine with three logical hosts would seem to have lost
+    two thirds of them between one pass and the next.
+    """
+    return {
+        (one["component"], *_identity(one))
+        for name, known in memory["hosts"].items()
+        if name != host and boot_id and known["boot_id"] == boot_id
+        for one in known["instances"]
+        if not one["owned"]
+    }
+
+
 def _look(memory: Memory, declaration: dict[str, Any], host: str, seen: dict[str, Any], now: float) -> None:
     """Take in what one host that answered runs, and explain what is gone since it was last seen."""
     components = declaration.get("components") or {}
-    policy = declaration.get("policy") or {}
     before = memory["hosts"].get(host) or {"seen": now, "boot_id": None, "instances": []}
     present = {_identity(one): one for one in seen["instances"]}
+    possible = {_identity(one): one for one in seen.get("possible") or () if _identity(one) not in present}
     rebooted = bool(before["boot_id"] and seen.get("boot_id") and before["boot_id"] != seen["boot_id"])
-    marks = {_identity(one): one["stopping"] for one in before["instances"] if "stopping" in one}
-    crashed: set[str] = set()
+    remembered = {_identity(one): one for one in before["instances"]}
+    crashed: dict[str, bool] = {}
     explained = 0
-    for one in before["instances"]:
-        if not rebooted and _identity(one) in present:
-            continue
+    for identity, one in remembered.items():
         name = one["component"]
+        if identity in possible:
+            continue
         on = (components.get(name) or {}).get("state") == "on"
         ours = "stopping" in one
-        if one["owned"] and on and not rebooted and not ours:
-            if before["seen"] - one["since"] < _healthy_after(components, name):
-                crashed.add(name)
-            else:
-                _forgive(memory, name)
-        looping = (memory["failures"].get(name) or {}).get("level", 0) > 0
+        # an instance that was only possible proves nothing by its absence
+        judged = one["owned"] and on and not rebooted and not ours and "doubt" not in one
+        young = before["seen"] - one["since"] < _healthy_after(components, name)
+        new = judged and young and _updates.is_new(memory, declaration, name, host, one)
+        if not rebooted and identity in present:
+            # what its manager restarts is its manager's affair, but a new version must not need it
+            process = one["pid"] and one["start"] and "waits" not in one
+            again = process and one["start"] != present[identity].get("start")
+            if new and again and _updates.may_reject(memory, declaration, name):
+                crashed[name] = True
+            continue
+        if judged and young:
+            crashed[name] = crashed.get(name, False) or new
+        elif judged:
+            _forgive(memory, name)
+        failing = memory["failures"].get(name) or {}
+        looping = failing.get("level", 0) > 0 and not failing.get("rejected")
         if one.get("established") and (rebooted or ours or looping):
             explained += 1
-    for name in sorted(crashed):
-        _fail(memory, policy, name, host, now, last=f"ended on {host} soon after its start")
+    for name, new in sorted(crashed.items()):
+        _fail(memory, declaration, name, host, now, last=f"ended on {host} soon after its start", new=new)
     if explained and memory["last_good"]:
         memory["last_good"]["explained"] = memory["last_good"].get("explained", 0) + explained
+    elsewhere = _told_by_others(memory, host, seen.get("boot_id"))
     memory["hosts"][host] = {
         "seen": now,
         "boot_id": seen.get("boot_id"),
-        "instances": [_record(one, components, now, marks.get(_identity(one))) for one in seen["instances"]],
+        "instances": [
+            _record(one, components, now, (remembered.get(_identity(one)) or {}).get("stopping"))
+            for one in seen["instances"]
+            if one.get("owned", True) or (one["component"], *_identity(one)) not in elsewhere
+        ]
+        + [_doubted(remembered.get(identity), row, now) for identity, row in possible.items()],
     }
     for one in seen["instances"]:
         name = one["component"]
-        entry = memory["failures"].get(name)
-        if not entry or not entry["level"] or not one.get("owned", True) or one.get("health"):
+        healthy = one["age"] >= _healthy_after(components, name) and not one.get("health") and is_up(one.get("state"))
+        if not healthy or not one.get("owned", True):
             continue
+        _updates.prove(memory, declaration, name, host, one)
+        entry = memory["failures"].get(name)
         # only a life that began after the failure proves that starting works again
-        if one["age"] >= _healthy_after(components, name) and now - one["age"] >= entry.get("at", now):
+        if entry and entry["level"] and now - one["age"] >= entry.get("at", now):
             _forgive(memory, name)
 
 
@@ -218,6 +288,7 @@ def _tidy(memory: Memory, declaration: dict[str, Any], now: float) -> None:
         gone = (spec is None and name not in frozen) or (spec is not None and spec["state"] == "absent")
         if gone or (not entry["level"] and not entry["hosts"]) or now - entry.get("at", now) > 2 * longest:
             del memory["failures"][name]
+    _updates.tidy(memory, declaration)
     for host in sorted(set(memory["hosts"]) - set(declaration.get("hosts") or {})):
         known = memory["hosts"][host]
         kept = any((components.get(one["component"]) or {}).get("singleton") for one in known["instances"])
@@ -265,14 +336,19 @@ def intend(memory: Memory | None, actions: list[dict[str, Any]], now: float) -> 
                     "slot": action.get("slot"),
                     "token": action.get("token"),
                     "at": now,
+                    **_told(action),
                 }
             )
         elif action["kind"] == "stop":
             stops.setdefault(action["host"], set()).add(_identity(action))
     for host, gone in stops.items():
-        for one in (fresh["hosts"].get(host) or {"instances": []})["instances"]:
-            if _identity(one) in gone:
-                one["stopping"] = now
+        boot_id = (fresh["hosts"].get(host) or {}).get("boot_id")
+        for name, known in fresh["hosts"].items():
+            # what carries no token may be remembered by another logical host of the same machine
+            same = bool(boot_id) and known["boot_id"] == boot_id
+            for one in known["instances"]:
+                if _identity(one) in gone and (name == host or (same and not one["owned"])):
+                    one["stopping"] = now
     return fresh
 
 
@@ -290,7 +366,6 @@ def conclude(
     ones that changed; a host with an unknown outcome is not believed, whatever its observation says.
     """
     fresh = normalise(memory)
-    policy = declaration.get("policy") or {}
     components = declaration.get("components") or {}
     doubtful = {one["host"] for one in results if one["outcome"] == "unknown"}
     started: dict[str, list[dict[str, Any]]] = {}
@@ -315,10 +390,30 @@ def conclude(
         if one["kind"] == "start" and one["outcome"] == "failed":
             last = one.get("message") or f"exit status {one.get('exit')}"
             tail = list(one.get("log_tail") or ())
-            _fail(fresh, policy, one["component"], one["host"], now, last=str(last), tail=tail, tried=True)
+            new = _updates.is_new(fresh, declaration, one["component"], one["host"], _started_as(one, declaration))
+            _fail(
+                fresh,
+                declaration,
+                one["component"],
+                one["host"],
+                now,
+                last=str(last),
+                new=new,
+                tail=tail,
+                tried=True,
+            )
     _note_costs(fresh, declaration)
     _tidy(fresh, declaration, now)
     return fresh
+
+
+def _started_as(result: dict[str, Any], declaration: dict[str, Any]) -> dict[str, Any]:
+    """The version that a start was of: what its action says, else what was declared."""
+    if result.get("hash"):
+        return result
+    spec = (declaration.get("components") or {}).get(result["component"]) or {}
+    host = (declaration.get("hosts") or {}).get(result["host"])
+    return {"hash": spec.get("hash"), "launcher": launcher_for(spec, host)}
 
 
 def _settle(memory: Memory, result: dict[str, Any]) -> None:
@@ -344,9 +439,17 @@ def _add_started(memory: Memory, host: str, results: list[dict[str, Any]], now: 
                     "start": one.get("start"),
                     "owned": True,
                     "since": now,
+                    **_told(one),
                 }
             )
             present.add(_identity(one))
+
+
+def launchers(memory: Memory, host: str) -> set[str]:
+    """Return the launchers, process apart, of what is remembered on a host and of starts there that are in doubt."""
+    known = (memory.get("hosts") or {}).get(host) or {}
+    doubt = [one for one in memory.get("pending") or () if one["host"] == host]
+    return {str(one["launcher"]) for one in [*known.get("instances", ()), *doubt] if one.get("launcher")}
 
 
 def note_good(memory: Memory | None, plan: dict[str, Any], now: float) -> Memory:

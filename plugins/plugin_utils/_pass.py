@@ -17,13 +17,20 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import secrets
 import socket
 import time
 import typing as t
-from dataclasses import dataclass, field
 
-from ansible_collections.sciops.sites.plugins.plugin_utils import _holds, _memory, _planner, _render
+from ansible_collections.sciops.sites.plugins.plugin_utils import (
+    _describe,
+    _holds,
+    _memory,
+    _planner,
+    _render,
+    _updates,
+)
 from ansible_collections.sciops.sites.plugins.plugin_utils._apply import (
     ACTED,
     apply_time,
@@ -32,14 +39,19 @@ from ansible_collections.sciops.sites.plugins.plugin_utils._apply import (
     request_for,
     skip_words,
     waves,
+    went_wrong,
 )
 from ansible_collections.sciops.sites.plugins.plugin_utils._files import StoreError
+from ansible_collections.sciops.sites.plugins.plugin_utils._launcher import PROCESS, launcher_for
+from ansible_collections.sciops.sites.plugins.plugin_utils._options import Options
 from ansible_collections.sciops.sites.plugins.plugin_utils._store import OUTCOMES, Busy, Store, login
 
 Json = dict[str, t.Any]
 
 #: Rounds of plan and apply in one pass: a failed start goes on to the next host, a stopped singleton starts elsewhere.
+#: A pass with an update goes on beyond them while each of its rounds makes progress: what was stopped starts again.
 ROUNDS = 4
+PROGRESS = ("started", "stopped", "gone", "failed")
 
 
 class Fleet(t.Protocol):
@@ -54,42 +66,6 @@ class Request(t.NamedTuple):
 
     request: Json
     timeout: float
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the person or the schedule that runs the pass said."""
-
-    check: bool = False
-    by: str = field(default_factory=login)
-    accept_collapse: bool = False
-    lift_stop_guard: bool = False
-    assume_lost: tuple[str, ...] = ()
-    #: Hosts that the pass may contact, None for all.
-    limit: frozenset[str] | None = None
-    seed: int = 0
-    #: A plan saved earlier, to be applied if what it was based on still holds.
-    saved_plan: Json | None = None
-
-    def for_planner(self) -> Json:
-        """Return the part that the planner knows."""
-        return {
-            "accept_collapse": self.accept_collapse,
-            "lift_stop_guard": self.lift_stop_guard,
-            "assume_lost": sorted(self.assume_lost),
-            "limit": None if self.limit is None else sorted(self.limit),
-            "by": self.by,
-        }
-
-    def authorised(self) -> list[str]:
-        """Return in words what a person allowed beyond the declaration, for the history."""
-        words = []
-        if self.accept_collapse:
-            words.append(f"{self.by} accepted the collapse of the observed total")
-        if self.lift_stop_guard:
-            words.append(f"{self.by} lifted the stop guard")
-        words += [f"{self.by} declared {host} lost" for host in sorted(self.assume_lost)]
-        return words
 
 
 class Refused(Exception):
@@ -116,9 +92,11 @@ class SitePass:
         secret: t.Callable[[Json], str],
         wall: t.Callable[[], float] = time.time,
     ) -> None:
+        #: What is declared, and what the pass works with: proven versions in the place of rejected ones.
+        self.declared = declaration
         self.declaration = declaration
         self.store = store
-        self.options = options
+        self.options = options.of(declaration["components"])
         self._gates = gates
         self._secret = secret
         self._wall = wall
@@ -134,6 +112,8 @@ class SitePass:
         self.first_plan: Json | None = None
         self.plan: Json | None = None
         self.results: list[Json] = []
+        #: In diff mode, the files of managers that the first plan's starts change.
+        self.files: list[Json] = []
         self.spent = {"starts": 0, "stops": 0}
         self.failed_here: list[list[str]] = []
         self.gates: Json = {}
@@ -151,7 +131,9 @@ class SitePass:
             except Busy as busy:
                 raise Refused("busy", str(busy)) from busy
             self.store.reserve()
-        self.memory = self.store.load_memory()
+        self.memory = _updates.retry(self.store.load_memory(), self.options.retry_update)
+        self.memory = _updates.restart(self.memory, self.options.restart, self.store.now())
+        self.declaration = _updates.effective(self.declared, self.memory)
         self.memory.setdefault("controller", secrets.token_hex(4))
         self.fresh = "number" not in self.memory
         recorded = self.store.load_holds()
@@ -175,7 +157,10 @@ class SitePass:
         fence = None if self.options.check else {"number": self.number, "holder": self.holder}
         timeout = float(self.policy["host_timeout"])
         return {
-            host: Request(request_for(self.declaration, host, "observe", fence=fence), timeout)
+            host: Request(
+                request_for(self.declaration, host, "observe", known=_memory.launchers(self.memory, host), fence=fence),
+                timeout,
+            )
             for host in self.declaration["hosts"]
             if self.options.limit is None or host in self.options.limit
         }
@@ -206,6 +191,7 @@ class SitePass:
             words = f"{host}: pass {other['number']} by {other['holder']} came {other['age']:.0f} s ago"
             raise Refused("busy", f"{words}; this is pass {number}, the next one has number {self.number + 1}")
         self.memory = _memory.learn(self.memory, self.declaration, self.observations, self.store.now(), self.holder)
+        self.declaration = _updates.effective(self.declared, self.memory)
 
     # -- plan ------------------------------------------------------------------------------------------------------
 
@@ -243,19 +229,36 @@ class SitePass:
             raise RuntimeError("this pass has no plan yet: think() comes first")
         return self.plan, self.first_plan
 
+    def describe(self, fleet: Fleet) -> None:
+        """In diff mode, have the hosts tell what the starts of the plan write."""
+        plan, _first = self._plans()
+        if self.options.diff and plan["verdict"] == "ok":
+            asked = _describe.questions(self.declaration, plan, int(self._wall()), self.options.seed)
+            timeout = float(self.policy["host_timeout"])
+            requests = {host: Request(request, timeout) for host, request in asked.items()}
+            if requests:
+                told = fleet.ask(requests, int(self.policy["fanout"]), float(self.policy["pass_timeout"]))
+                self.files = _describe.differences(told)
+
     # -- apply -----------------------------------------------------------------------------------------------------
 
     def apply(self, fleet: Fleet) -> None:
         """Carry out the plan in rounds; each round plans anew from what the hosts said after the round before."""
         deadline = time.monotonic() + float(self.policy["pass_timeout"])
-        for _round in range(ROUNDS):
+        rolled = progress = False
+        for number in itertools.count(1):
             plan = self.plan if self.plan is not None else self.think()
             if plan["verdict"] != "ok" or not plan["actions"] or time.monotonic() >= deadline:
+                break
+            rolled = rolled or any(one.get("roll") for one in plan["actions"])
+            if number > ROUNDS and not (rolled and progress):
                 break
             done = self._round(fleet, plan["actions"], deadline)
             self.plan = None
             if self.options.saved_plan is not None or all(one["outcome"] in ("unknown", "refused") for one in done):
                 break
+            # what starts or stops takes from the budgets, so there is an end to rounds that make progress
+            progress = any(one["kind"] in ("start", "stop") and one["outcome"] in PROGRESS for one in done)
         if self.plan is None:
             self.think()
 
@@ -290,11 +293,13 @@ class SitePass:
                 self.declaration,
                 host,
                 "apply",
+                known=_memory.launchers(self.memory, host),
                 fence={"number": self.number, "holder": self.holder},
                 expect={"boot_id": self.observations[host]["boot_id"]},
                 actions=[request for _action, request in pairs],
             )
-            requests[host] = Request(request, float(self.policy["host_timeout"]) + apply_time(request["actions"]))
+            extra = apply_time(request["actions"], request.get("launchers"))
+            requests[host] = Request(request, float(self.policy["host_timeout"]) + extra)
         observed = fleet.ask(requests, int(self.policy["fanout"]), max(1.0, deadline - time.monotonic()))
         for host, pairs in by_host.items():
             results += join_results([action for action, _request in pairs], observed[host])
@@ -304,6 +309,7 @@ class SitePass:
                 self.spent["starts" if one["kind"] == "start" else "stops"] += 1
             if one["kind"] == "start" and one["outcome"] == "failed":
                 self.failed_here.append([one["component"], one["host"]])
+        before = set(self.memory.get("rejected") or {})
         self.memory = _memory.conclude(
             self.memory,
             self.declaration,
@@ -311,6 +317,10 @@ class SitePass:
             {host: self.observations[host] for host in observed},
             self.store.now(),
         )
+        self.declaration = _updates.effective(self.declared, self.memory)
+        # where a new version failed, the proven one is welcome
+        rejected = set(self.memory["rejected"]) - before
+        self.failed_here = [one for one in self.failed_here if one[0] not in rejected]
         self._save()
         return results
 
@@ -318,8 +328,12 @@ class SitePass:
         if action["kind"] != "start":
             return dict(action)
         self._tokens = getattr(self, "_tokens", -1) + 1
+        component = self.declaration["components"][action["component"]]
+        launcher = launcher_for(component, self.declaration["hosts"][action["host"]])
+        more = {} if launcher == PROCESS else {"launcher": launcher}
         # two controllers may use the same number on different hosts, never the same token
-        return {**action, "token": f"{self.number:x}-{self._tokens:x}-{self.memory['controller']}"}
+        token = f"{self.number:x}-{self._tokens:x}-{self.memory['controller']}"
+        return {**action, "token": token, "hash": component.get("hash"), **more}
 
     def _render(self, actions: list[Json]) -> tuple[list[tuple[Json, Json]], list[Json]]:
         """Return the actions with their requests, and a failed result for each that cannot even be asked for."""
@@ -422,7 +436,7 @@ class SitePass:
             "plan": self.plan,
             "planned": (self.first_plan or {}).get("actions", []),
             "results": self.results,
-            "failures": [one for one in self.results if one["outcome"] in ("failed", "unknown", "unstoppable")],
+            "failures": [one for one in self.results if went_wrong(one)],
         }
 
     def _history(self, report: Json) -> Json:
@@ -472,6 +486,7 @@ def run(passes: t.Sequence[SitePass], fleet: Fleet) -> dict[str, Json]:
         for one in alive:
             guarded(one, lambda one=one: _take(one, fleet, observations))  # type: ignore[misc]
             guarded(one, one.think)
+            guarded(one, lambda one=one: one.describe(fleet))  # type: ignore[misc]
             if not one.options.check:
                 guarded(one, lambda one=one: one.apply(fleet))  # type: ignore[misc]
             guarded(one, lambda one=one: reports.update({one.site: one.finish()}))  # type: ignore[misc]

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.sciops.sites.plugins.plugin_utils._fleet import Fleet, Host, signature
+from ansible_collections.sciops.sites.plugins.plugin_utils._launcher import normal
 
 # Loads are sums of decimal fractions; without a tolerance 0.1 * 3 would not fit into 0.3.
 EPSILON = 1e-9
@@ -89,6 +91,8 @@ class Placement:
         self._heaps: dict[Any, _Heap] = {}
         self._changes: list[Host] = []
         self._refused: dict[Any, list[tuple[str, Host]]] = {}
+        self._elsewhere: dict[str, bool] = {}
+        self._any_silent = any(host.silent for host in fleet.hosts.values())
         self.steps = 0
 
     def _key(self, host: Host, load: float) -> tuple[Any, ...]:
@@ -100,11 +104,16 @@ class Placement:
         first, second = (-room, float(host.count)) if load > 0 else (float(host.count), -room)
         return (-first, -second, host.name) if self._pack else (first, second, host.name)
 
+    def _profile(self, spec: dict[str, Any], load: float, memory: float) -> tuple[Any, ...]:
+        """Return the key of what matters of a component to hosts; its launcher, only where some manager is silent."""
+        launchers = tuple(sorted(normal(spec.get("launcher")).items())) if self._any_silent else ()
+        return signature(spec), load, memory, launchers
+
     def _heap(self, spec: dict[str, Any], load: float, memory: float) -> _Heap:
-        profile = (signature(spec), load, memory)
+        profile = self._profile(spec, load, memory)
         heap = self._heaps.get(profile)
         if heap is None:
-            hosts = [host for host in self._fleet.eligible(spec) if host.usable]
+            hosts = [host for host in self._fleet.eligible(spec) if host.usable and not self._fleet.silence(spec, host)]
             heap = _Heap(hosts, load, len(self._changes))
             heap.entries = [self._key(host, load) for host in hosts]
             heapq.heapify(heap.entries)
@@ -183,19 +192,57 @@ class Placement:
             self._used[limit] = self._used.get(limit, 0) + amount
         self._changes.append(host)
 
+    def takes_again(self, name: str, spec: dict[str, Any], leaving: Host | None, excluded: frozenset[str]) -> bool:
+        """Whether one more instance would find a place if one that is on an eligible host `leaving` ended.
+
+        To be asked after everything is placed.
+        """
+        for limit, amount in (spec.get("uses") or {}).items():
+            if limit not in self._limits or (amount and self._used.get(limit, 0) > self._limits[limit] + EPSILON):
+                return False
+        if leaving is not None:
+            load, memory = float(spec.get("load") or 0.0), float(spec.get("memory") or 0.0)
+            # the load average does not fall at once, so that stays as it is
+            freed = replace(
+                leaving,
+                load=leaving.load - load,
+                used=leaving.used - memory,
+                count=leaving.count - 1,
+                per_component={**leaving.per_component, name: leaving.per_component.get(name, 0) - 1},
+            )
+            if self._takes(name, spec, freed, excluded):
+                return True
+        elsewhere = self._elsewhere.get(name)
+        if elsewhere is None:
+            elsewhere = any(self._takes(name, spec, host, excluded) for host in self._fleet.eligible(spec))
+            self._elsewhere[name] = elsewhere
+        return elsewhere
+
+    def _takes(self, name: str, spec: dict[str, Any], host: Host, excluded: frozenset[str]) -> bool:
+        most = spec.get("max_per_host")
+        return (
+            host.usable
+            and host.name not in excluded
+            and not refuses(host, float(spec.get("load") or 0.0), float(spec.get("memory") or 0.0))
+            and (most is None or host.per_component.get(name, 0) < most)
+            and not self._fleet.silence(spec, host)
+        )
+
     # -- why not ---------------------------------------------------------------------------------------------------
 
     def refusals(self, name: str, spec: dict[str, Any], excluded: frozenset[str]) -> dict[str, str]:
-        """Return {host: short word} for each eligible host that takes no further instance, in declared order.
+        """Return {host: why} for each eligible host that takes no further instance, in declared order.
+
+        Why is a key of PHRASES, or the words of a manager that does not answer.
 
         To be asked after everything is placed: the answer describes the hosts as the plan leaves them.
         """
         load, memory = float(spec.get("load") or 0.0), float(spec.get("memory") or 0.0)
-        profile = (signature(spec), load, memory)
+        profile = self._profile(spec, load, memory)
         base = self._refused.get(profile)
         if base is None:
             hosts = sorted(self._fleet.eligible(spec), key=lambda host: (host.order, host.name))
-            base = [(refuses(host, load, memory), host) for host in hosts]
+            base = [(refuses(host, load, memory) or self._fleet.silence(spec, host), host) for host in hosts]
             self._refused[profile] = base
         most = spec.get("max_per_host")
         found: dict[str, str] = {}
@@ -218,7 +265,12 @@ class Placement:
             words = f"no host has class {some(wanted)}" if wanted else "no host is left"
             return [words + (f" without class {some(avoided)}" if avoided else "")]
         groups: dict[str, list[str]] = {}
+        silent: dict[str, list[str]] = {}
         for host, word in self.refusals(name, spec, excluded).items():
-            groups.setdefault(PHRASES[word], []).append(host)
+            if word in PHRASES:
+                groups.setdefault(PHRASES[word], []).append(host)
+            else:
+                silent.setdefault(word, []).append(host)
         order = list(PHRASES.values())
-        return [phrase.format(some(groups[phrase])) for phrase in sorted(groups, key=order.index)]
+        told = [phrase.format(some(groups[phrase])) for phrase in sorted(groups, key=order.index)]
+        return told + [f"on {some(hosts)} {word}" for word, hosts in sorted(silent.items())]

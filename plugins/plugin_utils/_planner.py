@@ -15,8 +15,9 @@ import heapq
 import json
 from typing import Any
 
-from ansible_collections.sciops.sites.plugins.plugin_utils import _guards, _memory
+from ansible_collections.sciops.sites.plugins.plugin_utils import _guards, _memory, _rolling
 from ansible_collections.sciops.sites.plugins.plugin_utils._fleet import Fleet, Running, reading
+from ansible_collections.sciops.sites.plugins.plugin_utils._launcher import PROCESS
 from ansible_collections.sciops.sites.plugins.plugin_utils._placement import Placement, some
 from ansible_collections.sciops.sites.plugins.plugin_utils._rules import Case, Decision, decide
 
@@ -71,7 +72,8 @@ def plan(
     if verdict == "ok":
         actions += _stops(fleet, cases, decisions, used)
         actions += _starts(fleet, cases, decisions, placement, spent=used, options=allowed)
-        actions += _rotations(fleet, cases, decisions)
+        actions += _rolls(fleet, cases, decisions, placement, spent=used)
+        actions += _care(fleet, cases, decisions)
     return {
         "site": declaration.get("site"),
         "deployment": declaration.get("deployment"),
@@ -95,7 +97,7 @@ def _cases(fleet: Fleet, spent: dict[str, Any], options: dict[str, Any]) -> list
     for component, host in [*(spent.get("failed_here") or ()), *(options.get("failed_here") or ())]:
         failed.setdefault(component, set()).add(host)
     for name, entry in fleet.memory["failures"].items():
-        if (entry.get("tried") or {}).get("number") == number:
+        if not entry.get("rejected") and (entry.get("tried") or {}).get("number") == number:
             failed.setdefault(name, set()).update(entry["tried"]["hosts"])
     seen = set(fleet.certain) | set(fleet.maybe)
     names = set(fleet.components) | set(fleet.set_aside) | seen
@@ -147,16 +149,19 @@ def _choose_stops(fleet: Fleet, cases: list[Case], decisions: dict[str, Decision
             continue
         adopt = case.spec.get("adopt", True)
         mine = [one for one in case.running if (one.owned or adopt) and not fleet.hosts[one.host].held]
+        heard = [one for one in mine if one.launcher not in fleet.hosts[one.host].silent]
         if decision.stop == "all":
-            picked = _worst_first(fleet, mine, len(mine), relief)
+            picked = _worst_first(fleet, heard, len(heard), relief)
             decision.stops = [(one, decision.reason) for one in picked]
             decision.unstopped = len(case.running) - len(picked)
             continue
-        leaving = [one for one in mine if fleet.hosts[one.host].drained]
-        staying = [one for one in mine if not fleet.hosts[one.host].drained]
+        # what leaves a drained host does so once its manager answers; no other one is to end in its place
+        leaving = [one for one in heard if fleet.hosts[one.host].drained]
+        staying = [one for one in heard if not fleet.hosts[one.host].drained]
         first = _worst_first(fleet, leaving, len(leaving), relief)
         decision.stops = [(one, f"{one.host} is {fleet.hosts[one.host].drained}") for one in first]
-        surplus = len(case.running) - len(leaving) - case.high
+        decision.unheard = sum(1 for one in mine if fleet.hosts[one.host].drained) - len(leaving)
+        surplus = len(case.running) - len(leaving) - decision.unheard - case.high
         if surplus > 0:
             words = f"{len(case.running)} running, {case.high} wanted"
             picked = _worst_first(fleet, staying, surplus, relief)
@@ -205,19 +210,41 @@ def _stops(fleet: Fleet, cases: list[Case], decisions: dict[str, Decision], spen
         decision.over_budget = max(0, len(decision.stops) - left)
         decision.stops = decision.stops[:left]
         left -= len(decision.stops)
-        for one, reason in decision.stops:
-            actions.append(
-                {
-                    "kind": "stop",
-                    "host": one.host,
-                    "component": one.component,
-                    "slot": one.slot,
-                    "token": one.token,
-                    "pid": one.pid,
-                    "start": one.start,
-                    "reason": reason,
-                }
-            )
+        actions += [_stop(one, reason) for one, reason in decision.stops]
+    return actions
+
+
+def _stop(one: Running, reason: str) -> Action:
+    action = {
+        "kind": "stop",
+        "host": one.host,
+        "component": one.component,
+        "slot": one.slot,
+        "token": one.token,
+        "pid": one.pid,
+        "start": one.start,
+    }
+    return {**action, **_managed(one), "reason": reason}
+
+
+def _managed(one: Running) -> dict[str, str]:
+    return {} if one.launcher == PROCESS else {"launcher": one.launcher}
+
+
+def _rolls(
+    fleet: Fleet, cases: list[Case], decisions: dict[str, Decision], placement: Placement, *, spent: dict[str, Any]
+) -> list[Action]:
+    """Stop outdated instances, as far as all else that the plan does leaves of the budgets."""
+    stops = int(fleet.policy.get("stop_budget", 10)) - int(spent.get("stops", 0))
+    stops -= sum(len(one.stops) for one in decisions.values())
+    starts = int(fleet.policy.get("start_budget", 100)) - int(spent.get("starts", 0))
+    starts -= sum(len(one.placed) for one in decisions.values())
+    actions = []
+    for case in cases:
+        decision = decisions[case.name]
+        decision.rolled, decision.rolling = _rolling.choose(case, decision, placement, stops=stops, starts=starts)
+        stops, starts = stops - len(decision.rolled), starts - len(decision.rolled)
+        actions += [{**_stop(one, reason), "roll": True} for one, reason in decision.rolled]
     return actions
 
 
@@ -246,7 +273,7 @@ def _starts(
         now = min(wanted, left)
         if now <= 0:
             continue
-        entry = fleet.memory["failures"].get(case.name) or {}
+        entry = fleet.failure(case.name) or {}
         doubtful = frozenset(entry.get("hosts") or ())
         decision.placed = placement.fill(case.name, case.spec, now, case.failed_here, doubtful)
         left -= len(decision.placed)
@@ -259,27 +286,24 @@ def _starts(
     return actions
 
 
-def _rotations(fleet: Fleet, cases: list[Case], decisions: dict[str, Decision]) -> list[Action]:
+def _care(fleet: Fleet, cases: list[Case], decisions: dict[str, Decision]) -> list[Action]:
+    """Rotate logs that are too long, and queue the successors of what will end: both change no count."""
     actions = []
     for case in cases:
         decision = decisions[case.name]
-        most = (case.spec.get("log") or {}).get("max_bytes")
-        if most is None or decision.stop == "none":
+        if decision.stop == "none":
             continue
-        ending = {id(one) for one, _reason in decision.stops}
+        most = (case.spec.get("log") or {}).get("max_bytes")
+        ending = {id(one) for one, _reason in (*decision.stops, *decision.rolled)}
         for one in sorted(case.running, key=lambda one: (one.host, one.slot or 0, one.pid)):
-            big = one.owned and one.log and one.log_size is not None and one.log_size > most
-            if big and id(one) not in ending and not fleet.hosts[one.host].held:
-                actions.append(
-                    {
-                        "kind": "rotate",
-                        "host": one.host,
-                        "component": case.name,
-                        "token": one.token,
-                        "log": one.log,
-                        "reason": f"log has {one.log_size:g} bytes, {most:g} allowed",
-                    }
-                )
+            if not one.owned or id(one) in ending or fleet.hosts[one.host].held:
+                continue
+            who = {"host": one.host, "component": case.name, "slot": one.slot, "token": one.token, **_managed(one)}
+            if most is not None and one.log and one.log_size is not None and one.log_size > most:
+                reason = f"log has {one.log_size:g} bytes, {most:g} allowed"
+                actions.append({"kind": "rotate", **who, "log": one.log, "reason": reason})
+            if one.renew and decision.stop == "surplus" and not fleet.hosts[one.host].drained:
+                actions.append({"kind": "renew", **who, "reason": one.renew})
     return actions
 
 
@@ -295,7 +319,8 @@ def _components(
         where: dict[str, int] = {}
         for one in case.running:
             where[one.host] = where.get(one.host, 0) + 1
-        after = len(case.running) - len(decision.stops) + len(decision.placed)
+        after = len(case.running) - len(decision.stops) - len(decision.rolled) + len(decision.placed)
+        reverted = case.spec.get("reverted")
         failure = case.fleet.memory["failures"].get(case.name)
         found[case.name] = {
             "state": case.state,
@@ -305,11 +330,13 @@ def _components(
             "after": after,
             "where": dict(sorted(where.items())),
             "unhealthy": sum(1 for one in case.running if one.flaw),
+            "flaw": next((one.flaw for one in case.running if one.flaw), ""),
             "stale": sum(1 for one in case.running if one.stale),
             "oldest": max((one.age for one in case.running), default=None),
             "missing": max(0, case.low - after),
             "why": _why(case, decision, placement, after),
             "failure": _failure(failure) if failure and failure.get("level") else None,
+            "reverted": {key: reverted[key] for key in ("hash", "to", "why")} if reverted else None,
         }
         if each_host and decision.start > len(decision.placed):
             found[case.name]["refusals"] = placement.refusals(case.name, case.spec, case.failed_here)
@@ -324,7 +351,7 @@ def _failure(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _why(case: Case, decision: Decision, placement: Placement, after: int) -> str:
     """Say in an operator's words why a component is not, or may not be, as wanted; "" where it is."""
-    parts = [decision.why] if decision.why else []
+    parts = [(case.spec.get("reverted") or {}).get("words", ""), decision.why]
     unplaced = decision.start - len(decision.placed)
     if unplaced > 0:
         parts += placement.explain(case.name, case.spec, case.failed_here) or ["budget of starts is used up"]
@@ -332,13 +359,17 @@ def _why(case: Case, decision: Decision, placement: Placement, after: int) -> st
         hosts = [one for one in case.maybe if one.why == word]
         total = sum(one.count for one in hosts)
         parts.append(f"{total} possibly running on {some(one.host for one in hosts)} ({word})")
+    parts.append(decision.rolling)
     if decision.over_budget:
         parts.append(f"{decision.over_budget} more to stop, the budget of stops is used up")
+    if decision.unheard:
+        parts.append(f"{decision.unheard} to leave drained hosts once their manager answers")
     if decision.unstopped:
-        parts.append(f"{decision.unstopped} more than wanted, held or not ours to stop")
-    if after < case.low:
-        return f"{after} of {case.low}: " + ("; ".join(parts) or "not started in this pass")
-    return "; ".join(parts)
+        silent = any(one.launcher in case.fleet.hosts[one.host].silent for one in case.running)
+        words = "held, not ours to stop, or their manager does not answer" if silent else "held or not ours to stop"
+        parts.append(f"{decision.unstopped} more than wanted, {words}")
+    said = "; ".join(part for part in parts if part)
+    return f"{after} of {case.low}: {said or 'not started in this pass'}" if after < case.low else said
 
 
 def _hosts(fleet: Fleet) -> dict[str, dict[str, Any]]:
@@ -363,6 +394,7 @@ def _hosts(fleet: Fleet) -> dict[str, dict[str, Any]]:
             "load": round(load, 6),
             "hot_limit": host.hot_limit,
             "instances": count,
+            "problems": list(host.problems),
         }
     return found
 
@@ -402,6 +434,8 @@ def basis(
         seen = observations.get(name)
         if isinstance(seen, dict) and reading(seen)[0]:
             here: Any = [seen.get("boot_id"), _identities(seen["instances"])]
+            if seen.get("possible") or seen.get("silent"):
+                here += [sorted(one["token"] for one in seen.get("possible") or ()), sorted(seen.get("silent") or ())]
         else:
             here = ["unknown", _identities((known["hosts"].get(name) or {"instances": []})["instances"])]
         parts[f"host {name}"] = _digest(here)

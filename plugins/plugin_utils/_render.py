@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,8 +18,17 @@ from typing import Any
 from jinja2 import StrictUndefined, Template, TemplateError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from ansible_collections.sciops.sites.plugins.plugin_utils._launcher import (
+    CONTAINER_DEFAULTS,
+    OPTION_DEFAULTS,
+    PROCESS,
+    launcher_for,
+)
+
 NAMES = ("slot", "host", "short_host", "site", "deployment", "pipe", "component", "instance", "site_dir", "vars")
 LOG_NAMES = (*NAMES, "epoch")
+#: What would begin a line of its own in a file of a manager, or end it.
+SEVERAL_LINES = re.compile(r"[\n\r\0]")
 
 _ENVIRONMENT = ImmutableSandboxedEnvironment(
     undefined=StrictUndefined,
@@ -108,19 +118,36 @@ def templates(component: Mapping[str, Any]) -> Iterable[tuple[tuple[str | int, .
         yield ("log", "path"), component["log"]["path"]
 
 
-def config_hash(component: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
-    """12 hex digits over all that changes what runs: templates, secret references, account, draw, site variables used.
-
-    Variables of single hosts are left out: the hash is one for the whole fleet.
-    """
+def variables(component: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the site variables that templates of the component use, with their values, by name."""
     names: set[str] = set()
     for _place, template in templates(component):
         uses = used(template)
-        names |= set(variables) if uses.all_vars else uses.variables
-    parts = {key: component[key] for key in ("command", "environment", "secrets", "cwd", "user", "draw")}
+        names |= set(known) if uses.all_vars else uses.variables
+    return {name: known[name] for name in sorted(names) if name in known}
+
+
+def config_hash(component: Mapping[str, Any]) -> str:
+    """12 hex digits over all that changes what runs: templates, secret references, account, draw, site variables used.
+
+    Variables of single hosts are left out: the hash is one for the whole fleet. Options of launchers and a container
+    count as far as they are not the defaults, so a new key of a later release changes no hash; where an image was
+    pulled from does not count beside its digest, nor how many old ones are kept.
+    """
+    parts = {key: component[key] for key in ("command", "environment", "secrets", "cwd", "user", "draw", "vars")}
     parts["log"] = component["log"]["path"]
-    parts["vars"] = {name: variables[name] for name in names if name in variables}
+    options = {name: _changed(one, OPTION_DEFAULTS[name]) for name, one in (component.get("options") or {}).items()}
+    if any(options.values()):
+        parts["options"] = {name: one for name, one in options.items() if one}
+    if component.get("container"):
+        left_out = ("keep", "source") if component["container"]["digest"] else ("keep",)
+        container = _changed(component["container"], CONTAINER_DEFAULTS)
+        parts["container"] = {key: value for key, value in container.items() if key not in left_out}
     return hashlib.sha256(_canonical(parts)).hexdigest()[:12]
+
+
+def _changed(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in defaults or value != defaults[key]}
 
 
 def _canonical(value: Any) -> bytes:
@@ -166,6 +193,7 @@ def start_request(
     secret is missing.
     """
     declared = declaration["components"][component]
+    launcher = launcher_for(declared, declaration["hosts"][host])
     values = {
         "slot": slot,
         "host": host,
@@ -176,7 +204,8 @@ def start_request(
         "component": declared["name"],
         "instance": f"{declared['pipe']}-{declared['name']}.{slot}",
         "site_dir": str(PurePath(declaration["file"]).parent),
-        "vars": {**declaration["vars"], **declaration["hosts"][host]["vars"]},
+        # those of the component are the same, except where an earlier version of it is started again
+        "vars": {**declaration["vars"], **declared.get("vars", {}), **declaration["hosts"][host]["vars"]},
     }
     for name, rule in declared["draw"].items():
         values[name] = draw(rule["of"], rule["how"], slot, (seed, component, token, name))
@@ -188,6 +217,8 @@ def start_request(
             raise RenderError(f"{component}: {place}: {template}: {exc} (slot {slot}, {host})") from exc
         if "\0" in text:
             raise RenderError(f"{component}: {place}: {template}: gives a NUL character (slot {slot}, {host})")
+        if launcher != PROCESS and place in ("cwd", "log.path") and SEVERAL_LINES.search(text):
+            raise RenderError(f"{component}: {place}: {template}: gives more than one line (slot {slot}, {host})")
         return text
 
     argv = [render(f"command[{index}]", word, {}) for index, word in enumerate(declared["command"])]
@@ -223,19 +254,37 @@ def start_request(
         },
         "settle": declared["settle"],
         "grace": declared["grace"],
+        **_launch(declaration, declared, launcher),
     }
 
 
+def _launch(declaration: Mapping[str, Any], declared: Mapping[str, Any], launcher: str) -> dict[str, Any]:
+    """Return what the launcher is told beyond the process; what is empty is left out, requests are small."""
+    container = declared.get("container")
+    if container:
+        container = {**container, "method": container["method"] or ("instance" if launcher == "apptainer" else "run")}
+    more = {
+        "launcher": "" if launcher == PROCESS else launcher,
+        "manager": (declaration.get("launchers") or {}).get(launcher),
+        "options": (declared.get("options") or {}).get(launcher),
+        "container": container,
+        "singleton": bool(declared.get("singleton")),
+    }
+    return {key: value for key, value in more.items() if value}
+
+
 def other_request(action: Mapping[str, Any], component: Mapping[str, Any]) -> dict[str, Any]:
-    """What the agent is asked in order to stop an instance or rotate its log.
+    """What the agent is asked in order to stop an instance, to rotate its log, or to queue its successor.
 
     `component` is the compiled one, or empty where the declaration has it no more.
     """
     request = {key: action.get(key) for key in ("kind", "component", "slot", "token", "pid", "start")}
+    if action.get("launcher") not in (None, PROCESS):
+        request["launcher"] = action["launcher"]
     if action["kind"] == "rotate":
         request.update(
             {"log": action["log"], "keep": component.get("log", {}).get("keep", 5), "user": component.get("user")}
         )
-    else:
+    elif action["kind"] == "stop":
         request["grace"] = component.get("grace", 10)
     return request

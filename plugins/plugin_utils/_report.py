@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.sciops.sites.plugins.plugin_utils._placement import some
 
 MOST_HOSTS_SHOWN = 8
+MOST_PROBLEMS_SHOWN = 10
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -44,6 +45,8 @@ def table(plan: dict[str, Any], heading: bool = True) -> str:
     rows = [["component", "state", "wanted", "running", "possible", "where", "why not"]]
     for name, one in plan["components"].items():
         flaws = [f"{one[key]} {key}" for key in ("unhealthy", "stale") if one[key]]
+        if one["unhealthy"] and one.get("flaw"):
+            flaws[0] += f" ({one['flaw']})"
         why = "; ".join(part for part in (one["why"], *flaws) if part)
         rows.append(
             [name, one["state"], wanted(one), str(one["certain"]), str(one["possible"]), _where(one), why or "-"]
@@ -54,6 +57,12 @@ def table(plan: dict[str, Any], heading: bool = True) -> str:
         limit = "-" if one["hot_limit"] is None else f"{one['hot_limit']:g}"
         rows.append([name, one["state"], f"{one['load']:g}", limit, str(one["instances"]), one["why"] or "-"])
     lines += ["", *_aligned(rows)]
+    for name, one in plan["hosts"].items():
+        problems = one.get("problems") or []
+        if problems:
+            more = len(problems) - MOST_PROBLEMS_SHOWN
+            lines += ["", f"{name} says:", *(f"  {words}" for words in problems[:MOST_PROBLEMS_SHOWN])]
+            lines += [f"  and {more} more"] if more > 0 else []
     for name, one in plan["components"].items():
         if one["failure"]:
             lines += ["", f"{name}: last failure: {one['failure'].get('last')}"]

@@ -42,8 +42,12 @@ class Decision:
     reason: str = ""
     stops: list[tuple[Running, str]] = field(default_factory=list)
     unstopped: int = 0
+    unheard: int = 0
     placed: list[str] = field(default_factory=list)
     over_budget: int = 0
+    #: Outdated instances that end so that others take over, and what is said of an update.
+    rolled: list[tuple[Running, str]] = field(default_factory=list)
+    rolling: str = ""
 
 
 # -- the rules, in order; the first one that answers decides ------------------------------------------------------
@@ -92,7 +96,8 @@ def _enough(case: Case) -> Decision | None:
     return Decision() if len(case.running) + case.extra >= case.low else None
 
 
-def _singleton_in_doubt(case: Case) -> Decision | None:
+def singleton_in_doubt(case: Case) -> Decision | None:
+    """A singleton that may run on a host that never answered."""
     if not case.spec.get("singleton"):
         return None
     silent = case.fleet.never_answered(case.spec)
@@ -101,7 +106,8 @@ def _singleton_in_doubt(case: Case) -> Decision | None:
     return Decision(why=f"{some(silent)} never answered and may hold it")
 
 
-def _gate_closed(case: Case) -> Decision | None:
+def gate_closed(case: Case) -> Decision | None:
+    """A gate of the component is closed, or nobody could read it."""
     for gate in case.spec.get("gates") or ():
         reading_ = case.gates.get(gate) or {"open": False, "reason": "no reading"}
         if not reading_.get("open"):
@@ -109,8 +115,9 @@ def _gate_closed(case: Case) -> Decision | None:
     return None
 
 
-def _after_failures(case: Case) -> Decision | None:
-    entry = case.fleet.memory["failures"].get(case.name)
+def after_failures(case: Case) -> Decision | None:
+    """The component as it is declared now failed lately."""
+    entry = case.fleet.failure(case.name)
     allowed, words = _guards.backoff(entry, case.number, case.fleet.now, case.failed_here)
     if allowed is None:
         return None
@@ -140,9 +147,9 @@ RULES: tuple[tuple[str, Callable[[Case], Decision | None]], ...] = (
     ("declared off: stop all", _off),
     ("nobody declares it: stop all, or report", _undeclared),
     ("enough run or may run: stop what certainly is too many", _enough),
-    ("a singleton that may run on a host that never answered: start nothing", _singleton_in_doubt),
-    ("a gate is closed: start nothing", _gate_closed),
-    ("it failed lately: wait, or try one", _after_failures),
+    ("a singleton that may run on a host that never answered: start nothing", singleton_in_doubt),
+    ("a gate is closed: start nothing", gate_closed),
+    ("it failed lately: wait, or try one", after_failures),
     ("some are missing: start them", _missing),
 )
 

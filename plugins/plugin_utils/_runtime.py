@@ -32,10 +32,10 @@ from ansible_collections.sciops.sites.plugins.plugin_utils._fanout import Job, O
 
 
 @functools.cache
-def host_sources(mode: str) -> dict[str, str]:
-    """Return the texts of the host-side files that a request of this mode needs, by module name."""
+def host_sources(modules: tuple[str, ...]) -> dict[str, str]:
+    """Return the texts of these host-side files, by module name."""
     folder = pathlib.Path(__file__).resolve().parent.parent / "module_utils"
-    return {name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in _wire.MODULES[mode]}
+    return {name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in modules}
 
 
 Json = dict[str, t.Any]
@@ -174,7 +174,7 @@ class AnsibleFleet:
             nonces[host] = secrets.token_hex(6)
             # the host gives up a little before the controller, so that a killed exec leaves nothing there
             sent = {**request, "v": 1, "nonce": nonces[host], "timeout": max(1.0, timeout - 1.0)}
-            payload = _wire.payload(sent, host_sources(request["mode"]))
+            payload = _wire.payload(sent, host_sources(_wire.modules(request)))
             jobs.append(Job(host, functools.partial(self._connector.connect, host), payload, timeout))
             self.execs += 1
             self.sent += len(payload)

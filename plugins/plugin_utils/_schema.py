@@ -13,6 +13,7 @@ from ansible_collections.sciops.sites.plugins.plugin_utils._faults import (
     SITE_PATTERN,
     SITE_RIGHT,
 )
+from ansible_collections.sciops.sites.plugins.plugin_utils._launcher import LAUNCHERS
 
 DAY = 86400
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$(?!\n)"
@@ -71,6 +72,103 @@ _SECRET = _closed(
     maxProperties=1,
     right="must be one of {file: path on the host}, {controller_env: NAME}, {controller_file: path}",
 )
+# what may end up in a file of a manager, where a line of its own would be a setting of its own
+_LINE: dict[str, Any] = {
+    "pattern": r"^[^\n\r\x00]*$(?!\n)",
+    "x-right": "must be text on one line, without a NUL character",
+}
+_LINES = {"type": "array", "maxItems": 1000, "items": _text(**_LINE, minLength=1)}
+# whether they fit together is looked at when all layers are one: a layer may hold a part
+_LAUNCHER = {
+    "type": ["string", "object"],
+    "if": {"type": "string"},
+    "then": _one_of(*LAUNCHERS),
+    "additionalProperties": _one_of(*LAUNCHERS),
+    "propertyNames": {"pattern": NAME_PATTERN, "x-right": NAME_RIGHT},
+}
+_JOB_TEXT = _text(null=True, **_LINE, minLength=1)
+_OPTIONS = _closed(
+    {
+        "supervisord": _closed(
+            {
+                "autorestart": _one_of("unexpected", "always", "never"),
+                "startretries": _whole(0, 1000),
+                "startsecs": _duration(0, 600),
+                "priority": _whole(0, 100000, null=True),
+            }
+        ),
+        "systemd": _closed(
+            {
+                # YAML 1.1 reads the bare word no as false
+                "restart": _one_of("always", "on-failure", "no", False, right="must be always, on-failure or no"),
+                "restart_sec": _duration(0, DAY),
+                "start_limit_burst": _whole(0, 100000),
+                "start_limit_interval": _duration(0, DAY),
+                "enable": {"type": "boolean"},
+                "drop_in": _keyed(
+                    _keyed(
+                        {"type": ["string", "number"], "maxLength": 10000, **_LINE},
+                        r"^[A-Za-z][A-Za-z0-9-]*$(?!\n)",
+                        "must be the name of a setting: letters, digits and '-'",
+                    ),
+                    r"^[A-Za-z][A-Za-z0-9-]*$(?!\n)",
+                    "must be the name of a section: letters, digits and '-'",
+                ),
+            }
+        ),
+        "slurm": _closed(
+            {
+                **dict.fromkeys(("partition", "account", "qos", "constraint", "reservation"), _JOB_TEXT),
+                "cpus": _whole(1, 100000),
+                "memory": _size(null=True),
+                "time": {"type": ["number", "string", "null"], "x-duration": [60, 366 * DAY]},
+                "handover": _duration(0, 30 * DAY),
+                "reservation_words": _LINES,
+                "cancels": _NAMES,
+                "reservation_margin": _duration(0, 30 * DAY),
+                "arguments": _LINES,
+            }
+        ),
+        "htcondor": _closed(
+            {
+                **dict.fromkeys(("requirements", "rank", "accounting_group", "filesystem_domain"), _JOB_TEXT),
+                "cpus": _whole(1, 100000),
+                "gpus": _whole(0, 100000),
+                "memory": _size(null=True),
+                "disk": _size(null=True),
+                "time": {"type": ["number", "string", "null"], "x-duration": [1, 366 * DAY]},
+                "handover": _duration(0, 30 * DAY),
+                "margin": _duration(1, DAY),
+                "requeue": {"type": "boolean"},
+                "hold_limit": {"type": ["number", "string", "null"], "x-duration": [1, 366 * DAY]},
+                # condor_submit takes none that is shorter
+                "lease": _duration(20, 30 * DAY),
+                "submit": _keyed(
+                    {"type": ["string", "number", "boolean"], "maxLength": 10000, **_LINE},
+                    r"^(\+|MY\.)?[A-Za-z_][A-Za-z0-9_]*$(?!\n)",
+                    "must be one command of a submit description: letters, digits and _, "
+                    "with + or MY. before it for an attribute",
+                ),
+            }
+        ),
+    }
+)
+_CONTAINER = {
+    **_closed(
+        {
+            "image": _text(**_LINE, minLength=1),
+            "source": _text(null=True, **_LINE, minLength=1),
+            "digest": _text(
+                null=True, pattern=r"^sha256:[0-9a-f]{64}$(?!\n)", right="must be sha256: and 64 hex digits (0-9, a-f)"
+            ),
+            "keep": _whole(0, 1000),
+            "binds": _LINES,
+            "options": _LINES,
+            "method": {"enum": ["run", "exec", "instance", None], "x-right": "must be run, exec or instance"},
+        }
+    ),
+    "type": ["object", "null"],
+}
 COMPONENT_PROPERTIES: dict[str, Any] = {
     "description": _text(),
     # YAML 1.1 reads the bare words on and off as true and false
@@ -91,7 +189,10 @@ COMPONENT_PROPERTIES: dict[str, Any] = {
     "avoid": _NAMES,
     "priority": _whole(-1000000, 1000000),
     "singleton": {"type": "boolean"},
-    "launcher": _one_of("process"),
+    "launcher": _LAUNCHER,
+    "options": _OPTIONS,
+    "container": _CONTAINER,
+    "update": _closed({"max_unavailable": _whole(1, 100000), "revert": {"type": "boolean"}}),
     "command": _WORDS,
     "environment": _keyed({"type": ["string", "number"]}, *_VARIABLES),
     "secrets": _keyed(_SECRET, *_VARIABLES),
@@ -152,6 +253,32 @@ POLICY_PROPERTIES: dict[str, Any] = {
     "backoff_max": _duration(0, 30 * DAY),
     "undeclared": _one_of("stop", "report"),
 }
+LAUNCHERS_PROPERTIES: dict[str, Any] = {
+    "supervisord": _closed(
+        {
+            "config": _text(null=True, **_LINE, minLength=1),
+            "program": _text(**_LINE, minLength=1),
+            "include": _text(null=True, **_LINE, minLength=1),
+            "start": {"type": "boolean"},
+            "timeout": _duration(0.1, 600),
+        }
+    ),
+    "systemd": _closed(
+        {
+            "scope": _one_of("auto", "system", "user"),
+            "linger": {"type": "boolean"},
+            "timeout": _duration(0.1, 600),
+        }
+    ),
+    "apptainer": _closed({"program": _text(**_LINE, minLength=1)}),
+    "slurm": _closed({"timeout": _duration(0.1, 600)}),
+    "htcondor": _closed(
+        {
+            **dict.fromkeys(("schedd", "pool", "config"), _JOB_TEXT),
+            "timeout": _duration(0.1, 600),
+        }
+    ),
+}
 # options of inventory plugins in general; Ansible checks what is in them
 INVENTORY_PROPERTIES: dict[str, Any] = {
     "cache": {"type": "boolean"},
@@ -178,6 +305,7 @@ SITE_SCHEMA: dict[str, Any] = {
             "description": _text(),
             "connection": _ANSIBLE_VARS,
             "policy": _closed(POLICY_PROPERTIES),
+            "launchers": _closed(LAUNCHERS_PROPERTIES),
             "host_defaults": _closed(HOST_PROPERTIES),
             "hosts": {
                 "type": "object",
@@ -251,6 +379,13 @@ DEFAULTS: dict[str, Any] = {
         "backoff_max": 3600,
         "undeclared": "stop",
     },
+    "launchers": {
+        "supervisord": {"config": None, "program": "supervisord", "include": None, "start": True, "timeout": 5},
+        "systemd": {"scope": "auto", "linger": False, "timeout": 10},
+        "apptainer": {"program": "apptainer"},
+        "slurm": {"timeout": 10},
+        "htcondor": {"schedd": None, "pool": None, "config": None, "timeout": 10},
+    },
     "host_defaults": {
         "hot_limit": None,
         "memory": None,
@@ -272,6 +407,8 @@ DEFAULTS: dict[str, Any] = {
         "priority": 0,
         "singleton": False,
         "launcher": "process",
+        "container": None,
+        "update": {"max_unavailable": 1, "revert": True},
         "cwd": None,
         "user": None,
         "log": {"path": None, "max_bytes": 104857600, "keep": 5},
@@ -288,13 +425,13 @@ GATE_DEFAULTS: dict[str, Any] = {"fraction": None, "max_age": 86400}
 HEALTH_DEFAULTS: dict[str, Any] = {"timeout": 5}
 
 
-def published() -> dict[str, Any]:
-    """The schema without this collection's own keywords, for editors and other tools."""
+def published(schema: dict[str, Any] = SITE_SCHEMA) -> dict[str, Any]:
+    """A schema without this collection's own keywords, for editors and other tools."""
 
     def clean(node: Any) -> Any:
         if isinstance(node, dict):
             return {key: clean(value) for key, value in node.items() if not str(key).startswith("x-")}
         return [clean(item) for item in node] if isinstance(node, list) else node
 
-    cleaned: dict[str, Any] = clean(SITE_SCHEMA)
+    cleaned: dict[str, Any] = clean(schema)
     return cleaned

@@ -25,7 +25,9 @@ from ansible_collections.sciops.sites.plugins.plugin_utils._layers import Docume
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
+_COLLECTIONS = {_TAG + "map", _TAG + "seq", "!unsafe"}
 _EMPTY = "is empty; a site file begins with `plugin: sciops.sites.site`"
+_ENCRYPTED = "is encrypted; read it through the inventory plugin with a vault password"
 _MOST_NODES = 2_000_000  # what aliases of aliases may grow to
 
 Decrypt = Callable[[str], str]
@@ -42,8 +44,8 @@ class Vaulted(str):
     cipher: str = ""
 
 
-def read_text(path: str) -> str:
-    """The text of a file that is not encrypted; SourceError where it cannot be read."""
+def read_text(path: str, encrypted: str = _ENCRYPTED) -> str:
+    """The text of a file; SourceError where it cannot be read, or is encrypted (then with the words `encrypted`)."""
     try:
         text = FilePath(path).read_text(encoding="utf-8")
     except OSError as exc:
@@ -51,12 +53,15 @@ def read_text(path: str) -> str:
     except UnicodeDecodeError as exc:
         raise SourceError(f"{path}: is not UTF-8 text: byte {exc.start} ({exc.reason})") from exc
     if text.startswith("$ANSIBLE_VAULT"):
-        raise SourceError(f"{path}: is encrypted; read it through the inventory plugin with a vault password")
+        raise SourceError(f"{path}: {encrypted}")
     return text
 
 
-def parse(text: str, file: str, layer: str, decrypt: Decrypt | None = None) -> Document:
-    """A document from its text. Whatever is wrong with it stands in `faults`; `data` holds what could be read."""
+def parse(text: str, file: str, layer: str, decrypt: Decrypt | None = None, empty: str = _EMPTY) -> Document:
+    """A document from its text. Whatever is wrong with it stands in `faults`; `data` holds what could be read.
+
+    `empty` is the fault of a file that says nothing; where it is empty itself, a file may say nothing.
+    """
     reader = _Reader(decrypt)
     try:
         node = yaml.compose(text, Loader=_LOADER)
@@ -70,7 +75,7 @@ def parse(text: str, file: str, layer: str, decrypt: Decrypt | None = None) -> D
     except RecursionError:
         return Document(layer, file, {}, {}, (Fault((), MISSING, "is not usable YAML: nested too deeply"),))
     if node is None or (isinstance(node, yaml.ScalarNode) and node.tag == _TAG + "null"):
-        return Document(layer, file, {}, {}, (Fault((), MISSING, _EMPTY),))
+        return Document(layer, file, {}, {}, (Fault((), MISSING, empty),) if empty else ())
     if not isinstance(node, yaml.MappingNode):
         line = node.start_mark.line + 1
         return Document(layer, file, {}, {}, (Fault((), MISSING, "must be a mapping of keys and values", line=line),))
@@ -95,6 +100,9 @@ class _Reader:
         self.lines.setdefault(path, node.start_mark.line + 1)
         if id(node) in self._open or self._nodes > _MOST_NODES:
             self._fault(path, node, "an alias must not hold itself, nor grow without end")
+            return None
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
+            self._fault(path, node, f"the tag {node.tag} is not known here")
             return None
         self._open.add(id(node))
         try:
@@ -189,8 +197,5 @@ def load_documents(path: str, read: Read = read_text, decrypt: Decrypt | None = 
     layers = []
     for layer, file in layer_files(path, str(names["site"]), str(names["deployment"])):
         if os.path.lexists(file):
-            below = parse(read(file), file, layer, decrypt)
-            if [fault.message for fault in below.faults] == [_EMPTY]:  # a layer may have nothing to say
-                below = Document(layer, file, {})
-            layers.append(below)
+            layers.append(parse(read(file), file, layer, decrypt, empty=""))  # a layer may have nothing to say
     return [*layers, document]

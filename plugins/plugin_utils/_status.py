@@ -34,6 +34,8 @@ def judge(component: dict[str, Any]) -> tuple[int, str]:
         return CRIT, f"{certain} of {low} running" + _after(why)
     if certain > high:
         return WARN, f"{certain} running, {high} wanted" + _after(why)
+    if component.get("reverted"):
+        return WARN, f"{certain} running" + _after(why)
     if component["unhealthy"]:
         return WARN, f"{certain} running, {component['unhealthy']} unhealthy"
     return OK, f"{certain} running"

@@ -26,8 +26,30 @@ PACKAGE = "ansible_collections.sciops.sites.plugins.module_utils"
 # which files of module_utils a request needs, in the order in which they are loaded
 MODULES: dict[str, tuple[str, ...]] = {
     "observe": ("_probe", "_agent"),
-    "apply": ("_probe", "_agent", "_logs", "_work", "_process"),
+    "apply": ("_probe", "_agent", "_logs", "_shim", "_work", "_process"),
+    "describe": ("_probe", "_agent", "_logs", "_shim", "_work", "_process"),
 }
+# what a request with launchers needs beyond the apply's, by launcher
+MANAGED = ("_manager", "_managed")
+QUEUED = ("_marks", "_jobqueue", "_queued", "_dequeue")
+LAUNCHERS: dict[str, tuple[str, ...]] = {
+    "supervisord": ("_supervisor", "_supervisord"),
+    "systemd": ("_systemctl", "_systemd"),
+    "apptainer": ("_apptainer",),
+    "slurm": (*QUEUED, "_squeue", "_slurmctl", "_scancel", "_slurm"),
+    "htcondor": (*QUEUED, "_classad", "_condorq", "_condorctl", "_condorrm", "_htcondor"),
+}
+
+
+def modules(request: t.Mapping[str, t.Any]) -> tuple[str, ...]:
+    """Return the files of module_utils that a request needs. Raises KeyError for an unknown mode or launcher."""
+    launchers = set(request.get("launchers") or ())
+    if not launchers:
+        return MODULES[request["mode"]]
+    more = [name for launcher in sorted(launchers) for name in LAUNCHERS[launcher]]
+    # what several launchers share is loaded once
+    return (*MODULES["apply"], *MANAGED, *dict.fromkeys(more))
+
 
 # One line, no apostrophe, no exclamation mark: every login shell passes it on as it is. It reads what the header says,
 # not to the end of the input, so a connection that stays open does not hold it up; a cut program does not decompress,
@@ -49,6 +71,7 @@ for s in P[1:]:
  k,s=s.split("\\n",1)
  x=sys.modules[n+"."+k]=types.ModuleType(n+"."+k)
  setattr(m,k,x)
+ x.SOURCE=s
  exec(compile(s,k,"exec"),x.__dict__)
 m._agent.main(R)
 """
@@ -77,7 +100,7 @@ def minify(source: str) -> str:
     return narrow if ast.dump(ast.parse(narrow)) == ast.dump(ast.parse(plain)) else plain
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=64)
 def _program(parts: tuple[tuple[str, str], ...]) -> bytes:
     text = "\0".join([_LOADER, *(f"{name}\n{minify(source)}" for name, source in parts)])
     return zlib.compress(text.encode(), 9)
@@ -86,10 +109,10 @@ def _program(parts: tuple[tuple[str, str], ...]) -> bytes:
 def payload(request: t.Mapping[str, t.Any], sources: t.Mapping[str, str]) -> bytes:
     """The standard input for one request: header, request and program.
 
-    ``sources`` holds the text of the files of module_utils by name without ``.py`` (see ``MODULES`` for which a request
+    ``sources`` holds the text of the files of module_utils by name without ``.py`` (see ``modules`` for which a request
     needs). Raises KeyError where one is missing or the mode of the request is not known.
     """
-    program = _program(tuple((name, sources[name]) for name in MODULES[request["mode"]]))
+    program = _program(tuple((name, sources[name]) for name in modules(request)))
     body = zlib.compress(json.dumps(request, separators=(",", ":")).encode(), 9)
     return b"#sciops.sites 1 %d %d\n" % (len(body), len(program)) + body + program
 

@@ -7,8 +7,9 @@
 # hostname, boot id, network address and sshd. Needs root. Nothing is installed on the machine for the hosts themselves.
 #
 #   bed.sh check                  says why this machine cannot hold hosts (exit 1), or nothing (exit 0)
-#   bed.sh build                  the root file system that all hosts share (once for each recipe; 30 s)
-#   bed.sh up N [light|systemd]   a new set of hosts h1..hN; prints the number of the bed. light: sshd is process 1.
+#   bed.sh build [RECIPE..]       the root file systems that hosts share (each once; about half a minute each)
+#   bed.sh up N [KIND [RECIPE]]   a new set of hosts h1..hN; prints the number of the bed.
+#                                 KIND: light (sshd is process 1) or systemd
 #   bed.sh down BED|all|orphans   ends a set, every set, or those whose owner (BED_OWNER, a process id) is gone
 #   bed.sh list [BED]             host, kind, address, process 1 (its id outside, or "down")
 #   bed.sh exec BED HOST CMD..    runs a command in all namespaces of a host, without ssh
@@ -17,6 +18,8 @@
 #   bed.sh mute|unmute BED HOST   sshd accepts connections and says nothing; answers again
 #   bed.sh kill|boot BED HOST     power cut; power on again (files kept, new boot id)
 #
+# Recipes: base; slurm22 (Slurm 22.05); slurm24 (Slurm 24.11, HTCondor 23.9); cluster (the newest Slurm and HTCondor, apptainer and
+# images for it, slapd, xpra). All have supervisor.
 # A bed has a number, chosen here: hosts of bed 101 are at 10.101.a.b. Several beds live side by side.
 # Its folder $BED_DIR/<number> holds ssh_config, inventory.ini; the key is $BED_DIR/id_ed25519. Users: root, deploy (has sudo), jadelta.
 set -euo pipefail
@@ -26,7 +29,6 @@ BED_DIR=${BED_DIR:-$here/../../build/bed}
 mkdir -p "$BED_DIR"
 BED_DIR=$(cd "$BED_DIR" && pwd)
 key=$BED_DIR/id_ed25519
-suite=bookworm
 
 die() { echo "bed: $*" >&2; exit 1; }
 
@@ -46,17 +48,31 @@ check() {
 
 # --- root file system ------------------------------------------------------------------------------------------------
 
-packages=systemd,systemd-sysv,libpam-systemd,dbus,dbus-user-session,openssh-server,python3,sudo,procps,psmisc,iproute2,cron,util-linux,acl
+supervisor=4.3.0
 
-rootfs() { # its name holds a digest of its recipe, so that a changed recipe is a new one
-  echo "$BED_DIR/rootfs/$suite-$({ echo "$packages"; cat "$here/customize.sh"; } | sha256sum | cut -c1-12)"
+recipe() { # NAME: sets the Debian suite and the packages of a recipe
+  packages=systemd,systemd-sysv,libpam-systemd,dbus,dbus-user-session,openssh-server,python3,sudo,procps,psmisc,iproute2,cron,util-linux,acl,python3-venv,bind9,bind9-dnsutils
+  case $1 in
+    base) suite=bookworm ;;
+    slurm22) suite=bookworm packages+=,slurm-wlm,munge ;;
+    slurm24) suite=trixie packages+=,slurm-wlm,munge,condor ;;
+    cluster)
+      suite=sid packages+=,slurm-wlm,munge,condor,slapd,ldap-utils,xpra,python3-pil,openssh-client
+      packages+=,apptainer,squashfs-tools,squashfuse,fuse3,fuse-overlayfs,e2fsprogs,uidmap,busybox-static ;;
+    *) die "no recipe $1; there are: base slurm22 slurm24 cluster" ;;
+  esac
+}
+
+rootfs() { # RECIPE: its folder, whose name holds a digest of all that goes in, so that a changed recipe is a new one
+  recipe "$1"
+  echo "$BED_DIR/rootfs/$1-$({ echo "$suite $packages $supervisor"; cat "$here/customize.sh"; } | sha256sum | cut -c1-12)"
 }
 
 # shellcheck disable=SC2016 # apt expands it
-mirror() { # the mirror this machine itself uses for the suite, else Debian's own
+mirror() { # SUITE: the mirror this machine itself uses for it or for another suite, else Debian's own
   local m
   m=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Identifier: Packages' 2>/dev/null |
-    awk -v s=$suite '$1 ~ /debian\/?$/ && ($2 == s || !u) {u = $1} $1 ~ /debian\/?$/ && $2 == s {exit} END {print u}') || true
+    awk -v s="$1" '$1 ~ /debian\/?$/ && ($2 == s || !u) {u = $1} $1 ~ /debian\/?$/ && $2 == s {exit} END {print u}') || true
   echo "${m:-http://deb.debian.org/debian}"
 }
 
@@ -74,21 +90,38 @@ mmdebstrap_program() { # the installed one; else unpacked into the bed's folder;
   fi
 }
 
-build() {
-  local root new tool
+supervisor_folder() { # supervisor from PyPI (pure Python), by the pip that is here
+  local to=$BED_DIR/tools/supervisor-$supervisor python=$here/../../.venv/bin/python
+  if [ ! -d "$to" ]; then
+    "$python" -m pip --version >/dev/null 2>&1 || python=python3
+    "$python" -m pip --version >/dev/null 2>&1 || { "$here/../tools/venv.sh" run >&2; python=$here/../../.venv/bin/python; }
+    rm -rf "$to.new"
+    PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+      --target "$to.new" "supervisor==$supervisor" >&2 || die "no supervisor $supervisor from PyPI"
+    mv "$to.new" "$to"
+  fi
+  echo "$to"
+}
+
+build() { # RECIPE; what is there already needs no lock, so that nobody waits for the build of another
+  local root new tool from
+  root=$(rootfs "$1")
+  if [ -d "$root" ] && [ -f "$key" ]; then return; fi
   exec 8> "$BED_DIR/build.lock"
   flock 8
-  root=$(rootfs)
   [ -f "$key" ] || ssh-keygen -q -t ed25519 -N '' -C bed -f "$key"
   if [ -d "$root" ]; then exec 8>&-; return; fi
   check
+  recipe "$1"
   tool=$(mmdebstrap_program)
+  from=$(supervisor_folder)
   new=$root.new
   mkdir -p "$BED_DIR/rootfs"
   rm -rf --one-file-system "$new"
-  echo "bed: building a root file system (about half a minute)" >&2
+  echo "bed: building the root file system $1 (about half a minute)" >&2
   "$tool" --quiet --variant=minbase --include="$packages" --aptopt='Acquire::Check-Valid-Until "false"' \
-    --customize-hook="sh $here/customize.sh \"\$1\"" "$suite" "$new" "$(mirror)" >&2
+    --customize-hook="sh $here/customize.sh \"\$1\" $from" "$suite" "$new" "$(mirror "$suite")" >&2 ||
+    { rm -rf --one-file-system "$new"; die "the root file system $1 could not be made"; }
   mv "$new" "$root"
   exec 8>&- # hosts outlive this script and must not hold its lock
 }
@@ -108,11 +141,12 @@ pid1() { # id, outside, of process 1 of a host; nothing where it is down
 }
 
 boot() { # BED HOST: starts the keeper of a host's namespaces, which lives as long as the host
-  local s
+  local s root
   s=$(state "$1" "$2")
+  root=$(cat "$(folder "$1")/rootfs")
   [ -z "$(pid1 "$1" "$2")" ] || return 0
   read -r kind _ < "$s/spec"
-  BED_DIR=$BED_DIR setsid bash "$here/host.sh" "$1" "$2" "$kind" "$(rootfs)" "$s" "$(netns "$1" "$2")" </dev/null >>"$s/console.log" 2>&1 &
+  BED_DIR=$BED_DIR setsid bash "$here/host.sh" "$1" "$2" "$kind" "$root" "$s" "$(netns "$1" "$2")" </dev/null >>"$s/console.log" 2>&1 &
 }
 
 wait_ready() { # BED HOST..: sshd answers, and with systemd the boot is over
@@ -151,14 +185,16 @@ claim() { # the first free number; making the bridge is what claims it
 }
 
 up() {
-  local count=$1 kind=${2:-light} bed f n i have
+  local count=$1 kind=${2:-light} recipe=${3:-base} bed f n i have
   case $kind in light | systemd) ;; *) die "kind is light or systemd, not $kind" ;; esac
   [ "$count" -ge 1 ] && [ "$count" -le 600 ] || die "1 to 600 hosts, not $count"
-  build
+  build "$recipe"
   bed=$(claim)
   f=$(folder "$bed")
   mkdir -p "$f/run"
   echo "${BED_OWNER:-}" > "$f/owner"
+  # kept, so that a host that boots again has the files it had, whatever became of its recipe
+  rootfs "$recipe" > "$f/rootfs"
   # what hosts write lives in memory and is gone with them
   mount -t tmpfs -o mode=755 "bed$bed" "$f/run"
   if [ "$kind" = systemd ]; then # each systemd takes a few inotify instances of root's 128
@@ -269,7 +305,7 @@ verb=${1:-help}
 [ $# = 0 ] || shift
 case $verb in
   check) check ;;
-  build) build ;;
+  build) for r in "${@:-base}"; do build "$r"; done ;;
   up) up "$@" ;;
   down) down_some "${1:?bed number, all or orphans}" ;;
   list) list "$@" ;;
@@ -281,5 +317,5 @@ case $verb in
   unmute) sshd_signal "$1" "$2" CONT ;;
   kill) need_host "$1" "$2"; power_off "$1" "$2" ;;
   boot) need_host "$1" "$2"; boot "$1" "$2"; wait_ready "$1" "$2" ;;
-  *) sed -n '6,25p' "$0" ;;
+  *) sed -n '6,24p' "$0" ;;
 esac

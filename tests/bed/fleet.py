@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,11 +68,13 @@ class Process:
 class Fleet:
     """Hosts h1..hN with their own processes, network address and sshd; ends with `down()` or the `with` block."""
 
-    def __init__(self, count: int, kind: str = "light") -> None:
+    def __init__(self, count: int, kind: str = "light", recipe: str = "base") -> None:
         os.environ.setdefault("BED_OWNER", str(os.getpid()))
         self.kind = kind
+        self.recipe = recipe
         self._over = False
-        self.number = bed("up", str(count), kind)
+        bed("build", recipe, timeout=900)
+        self.number = bed("up", str(count), kind, recipe)
         self.folder = BED_DIR / self.number
         self.key = str(BED_DIR / "id_ed25519")
         self.hosts: dict[str, Host] = {}
@@ -167,6 +171,16 @@ class Fleet:
         """Power a host on again; returns once its sshd answers."""
         bed("boot", self.number, host)
 
+    def image(self, host: str, path: str, tag: str) -> str:
+        """Put an apptainer image (recipe cluster) at this path of a host and return its SHA-256.
+
+        `/etc/tag` in it holds the tag. `one` and `two` are copies of what the root file system has, so the same on all
+        hosts; any other is made here, in a third of a second, and no two of those are equal.
+        """
+        ready = f"/opt/images/{tag}.sif"
+        script = 'if [ -f "$3" ]; then cp "$3" "$1"; else /opt/images/make "$1" "$2" >&2; fi; sha256sum "$1"'
+        return self.run(host, "sh", "-euc", script, "sh", path, tag, ready).split()[0]
+
     def site_file(
         self, folder: Path, spec: Mapping[str, Any] | str, *, site: str = "bed", hosts: Sequence[str] | None = None
     ) -> Path:
@@ -214,3 +228,71 @@ class Fleet:
 
     def __exit__(self, *exc: object) -> None:
         self.down()
+
+
+SLURM_CONF = {
+    "ClusterName": "bed",
+    "AuthType": "auth/munge",
+    "SlurmUser": "slurm",
+    "StateSaveLocation": "/var/lib/slurm/slurmctld",
+    "SlurmdSpoolDir": "/var/lib/slurm/slurmd",
+    "SlurmctldLogFile": "/var/log/slurm/slurmctld.log",
+    "SlurmdLogFile": "/var/log/slurm/slurmd.log",
+    "SlurmctldPidFile": "/run/slurmctld.pid",
+    "SlurmdPidFile": "/run/slurmd.pid",
+    # no cgroup controllers inside hosts
+    "ProctrackType": "proctrack/linuxproc",
+    "TaskPlugin": "task/none",
+    "JobAcctGatherType": "jobacct_gather/none",
+    "SelectType": "select/cons_tres",
+    "SelectTypeParameters": "CR_Core",
+    # hosts have as many processors as a test says, not as the machine has
+    "SlurmdParameters": "config_overrides",
+    "ReturnToService": "2",
+    "ScronParameters": "enable",
+    "MailProg": "/bin/true",
+    # a test waits for seconds, not for minutes
+    "SchedulerParameters": "sched_interval=1,bf_interval=1,requeue_delay=1",
+    "KillWait": "2",
+    "BatchStartTimeout": "2",
+    "MessageTimeout": "5",
+}
+
+# the key of munge is that of the root file system, so the same on all hosts
+SLURM_START = """
+printf %s "$1" > /etc/slurm/slurm.conf
+major=$(slurmd -V | sed 's/[^0-9]*\\([0-9]*\\).*/\\1/')
+# what it finds out by itself is the machine's, not the host's
+if [ "$major" -ge 24 ]; then echo CgroupPlugin=disabled; else echo CgroupPlugin=cgroup/v1; fi > /etc/slurm/cgroup.conf
+mkdir -p /var/log/slurm /var/lib/slurm/slurmctld /var/lib/slurm/slurmd
+chown slurm: /var/log/slurm /var/lib/slurm /var/lib/slurm/slurmctld
+[ "$2" != "$(hostname)" ] || services=slurmctld
+systemctl restart munge ${services:-} slurmd
+slurmd -V
+"""
+
+
+def slurm_pool(fleet: Fleet, *nodes: str, cpus: int = 8, timeout: float = 30, **settings: object) -> str:
+    """Make hosts of a systemd fleet (recipe slurm22, slurm24 or cluster) one Slurm cluster; returns its version.
+
+    All hosts, or those given, run slurmd; the first also slurmctld. Jobs of all users go to partition `main`. Other
+    settings are those of slurm.conf (`KillWait=30`). The daemons come back when a host boots again.
+    """
+    names = nodes or tuple(fleet.names)
+    controller, listed = names[0], ",".join(names)
+    lines = [f"{name}={value}" for name, value in {**SLURM_CONF, "SlurmctldHost": controller, **settings}.items()]
+    lines.append(f"NodeName={listed} CPUs={cpus} CoresPerSocket={cpus} RealMemory=4000 State=UNKNOWN")
+    lines.append(f"PartitionName=main Nodes={listed} Default=YES MaxTime=INFINITE State=UP\n")
+    conf = "\n".join(lines)
+    with ThreadPoolExecutor(len(names)) as pool:
+        said = list(pool.map(lambda name: fleet.run(name, "sh", "-euc", SLURM_START, "sh", conf, controller), names))
+    wanted = sorted(f"{name} idle" for name in names)
+    ends = time.monotonic() + timeout
+    while True:
+        seen = fleet.run(controller, "sh", "-c", "sinfo -h -N -o '%N %T' 2>&1 || :")
+        if sorted(seen.splitlines()) == wanted:
+            return said[0].split()[-1]
+        if time.monotonic() > ends:
+            logs = fleet.run(controller, "sh", "-c", "tail -n 15 /var/log/slurm/*.log")
+            raise BedError(f"Slurm does not come up on {', '.join(names)}: {seen}\n{logs}")
+        time.sleep(0.1)

@@ -58,6 +58,12 @@ inside() { # process 1 of the new process table: builds the view of the host, th
   for node in 0:stdin 1:stdout 2:stderr; do ln -s "/proc/self/fd/${node%:*}" "$root/dev/${node#*:}"; done
   mount -t tmpfs -o mode=755,nosuid,nodev tmpfs "$root/run"
   mkdir -p "$root/run/sshd" "$root/run/lock"
+  if [ -d "$root/etc/apptainer" ]; then
+    mknod -m 666 "$root/dev/fuse" c 10 229
+    # users may mount proc in namespaces of their own only where one is that nothing covers
+    mkdir -p "$root/run/host/proc"
+    mount -t proc -o nosuid,nodev,noexec proc "$root/run/host/proc"
+  fi
   [ -s "$root/etc/machine-id" ] || tr -d - < /proc/sys/kernel/random/uuid > "$root/etc/machine-id"
   echo "$host" > "$root/etc/hostname"
   hostname "$host"

@@ -13,9 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.sciops.sites.plugins.plugin_utils import _memory, _planner
+from ansible_collections.sciops.sites.plugins.plugin_utils import _memory, _planner, _updates
+from ansible_collections.sciops.sites.plugins.plugin_utils._launcher import PROCESS, launcher_for
 
 ROUNDS = 4
+HASH = "0123456789ab"
 BASE_POLICY: dict[str, Any] = {
     "quorum": 0.5,
     "start_budget": 100,
@@ -52,6 +54,9 @@ def component(order: int = 0, count: int | tuple[int, int] = 1, **more: Any) -> 
         "priority": 0,
         "singleton": False,
         "launcher": "process",
+        "options": {},
+        "container": None,
+        "update": {"max_unavailable": 1, "revert": True},
         "command": ["/bin/true"],
         "log": {"path": None, "max_bytes": 104857600, "keep": 5},
         "grace": 10,
@@ -60,7 +65,7 @@ def component(order: int = 0, count: int | tuple[int, int] = 1, **more: Any) -> 
         "match": [],
         "adopt": True,
         "gates": [],
-        "hash": "0123456789ab",
+        "hash": HASH,
     }
     return {**spec, **more}
 
@@ -87,7 +92,10 @@ def declaration(
 
 @dataclass
 class Process:
-    """One running instance; `ends` is the time at which it ends by itself."""
+    """One running instance; `ends` is the time at which it ends by itself.
+
+    Of a `hidden` one only its manager knows: no process of it is on the host.
+    """
 
     component: str
     slot: int | None
@@ -97,11 +105,15 @@ class Process:
     owned: bool = True
     ends: float | None = None
     health: str = ""
+    hash: str = HASH
+    launcher: str = PROCESS
+    hidden: bool = False
+    state: str = ""
 
 
 @dataclass
 class Machine:
-    """One host; `fault` is "", "mute", "garbled" or "down"."""
+    """One host; `fault` is "", "mute", "garbled" or "down"; `silent` are managers that do not answer, and why."""
 
     name: str
     boot: int = 1
@@ -111,6 +123,11 @@ class Machine:
     fence: tuple[int, str] | None = None
     memory: float | None = 1e12
     loadavg: float = 0.0
+    silent: dict[str, str] = field(default_factory=dict)
+
+    def seen(self, one: Process) -> bool:
+        """Whether an instance is certainly there for who looks now."""
+        return not (one.hidden and one.launcher in self.silent)
 
 
 class World:
@@ -119,17 +136,21 @@ class World:
     def __init__(self, names: list[str]) -> None:
         self.now = 1000.0
         self.machines = {name: Machine(name) for name in names}
-        self.broken: set[tuple[str, str]] = set()  # (component or "*", host or "*"): a start ends at once
-        self.lives: dict[str, float] = {}  # component -> seconds until each new instance ends
+        self.broken: set[tuple[str, str]] = set()  # (component, version, launcher or "*", host or "*"): ends at once
+        self.healthy_after = 60.0
+        self.lives: dict[str, float] = {}  # component or hash -> seconds until each new instance ends
         self.peak: dict[str, int] = {}
+        self.fewest: dict[str, int] = {}  # component -> fewest healthy instances right after a stop
         self.starts = 0
         self._pid = 100
 
-    def add(self, host: str, name: str, *, age: float = 1000.0, slot: int | None = None, owned: bool = True) -> Process:
+    def add(
+        self, host: str, name: str, *, age: float = 1000.0, slot: int | None = None, owned: bool = True, **more: Any
+    ) -> Process:
         """Put a running instance on a host, as if it had been there before."""
         self._pid += 1
         token = f"t{self._pid}" if owned else None
-        process = Process(name, slot, token, self._pid, self.now - age, owned)
+        process = Process(name, slot, token, self._pid, self.now - age, owned, **more)
         self.machines[host].processes.append(process)
         self._count(name)
         return process
@@ -140,6 +161,11 @@ class World:
     def running(self, name: str) -> int:
         """Count what truly runs, on all hosts, reachable or not."""
         return sum(1 for machine in self.machines.values() for one in machine.processes if one.component == name)
+
+    def healthy(self, name: str, after: float) -> int:
+        """Count what runs well for so many seconds."""
+        ones = [one for machine in self.machines.values() for one in machine.processes if one.component == name]
+        return sum(1 for one in ones if not one.health and self.now - one.born >= after)
 
     def pids(self) -> set[int]:
         """Return the pids of all instances."""
@@ -159,7 +185,7 @@ class World:
     def heal(self) -> None:
         """End all faults."""
         for machine in self.machines.values():
-            machine.fault, machine.lose_reply = "", False
+            machine.fault, machine.lose_reply, machine.silent = "", False, {}
         self.broken, self.lives = set(), {}
 
     def _observation(self, machine: Machine) -> dict[str, Any]:
@@ -176,7 +202,7 @@ class World:
                     "component": one.component,
                     "slot": one.slot,
                     "token": one.token,
-                    "hash": "0123456789ab",
+                    "hash": one.hash if one.owned else None,
                     "owned": one.owned,
                     "pid": one.pid,
                     "start": int(one.born * 100),
@@ -188,9 +214,23 @@ class World:
                     "log": None,
                     "log_size": None,
                     "health": one.health,
+                    **({} if one.launcher == PROCESS else {"launcher": one.launcher, "state": one.state}),
                 }
                 for one in machine.processes
+                if machine.seen(one)
             ],
+            "possible": [
+                {
+                    "component": one.component,
+                    "slot": one.slot,
+                    "token": one.token,
+                    "launcher": one.launcher,
+                    "why": machine.silent[one.launcher],
+                }
+                for one in machine.processes
+                if not machine.seen(one)
+            ],
+            "silent": machine.silent,
             "problems": [],
         }
 
@@ -238,17 +278,23 @@ class World:
 
     def _act(self, machine: Machine, action: dict[str, Any]) -> dict[str, Any]:
         name = action["component"]
+        assert action.get("launcher", PROCESS) not in machine.silent, "nothing is done through a manager that is silent"
         if action["kind"] == "stop":
             before = len(machine.processes)
             machine.processes = [one for one in machine.processes if one.pid != action["pid"]]
+            left = self.healthy(name, self.healthy_after)
+            self.fewest[name] = min(left, self.fewest.get(name, left))
             return {**action, "outcome": "stopped" if len(machine.processes) < before else "gone", "message": ""}
         self.starts += 1
-        if self.broken & {(name, machine.name), (name, "*"), ("*", machine.name)}:
+        version, launcher = action.get("hash", HASH), action.get("launcher", PROCESS)
+        if self.broken & {(name, machine.name), ("*", machine.name), (name, "*"), (version, "*"), (launcher, "*")}:
             tail = [f"line {at}" for at in range(30)]
             return {**action, "outcome": "failed", "message": "exit status 1", "exit": 1, "log_tail": tail}
         self._pid += 1
-        ends = self.now + self.lives[name] if name in self.lives else None
-        machine.processes.append(Process(name, action["slot"], action["token"], self._pid, self.now, True, ends))
+        lives = self.lives.get(name, self.lives.get(version))
+        ends = None if lives is None else self.now + lives
+        new = Process(name, action["slot"], action["token"], self._pid, self.now, True, ends, "", version, launcher)
+        machine.processes.append(new)
         self._count(name)
         return {**action, "outcome": "started", "message": "", "pid": self._pid, "start": int(self.now * 100)}
 
@@ -275,24 +321,38 @@ class Controller:
         if over:
             self.number = max(self.number, *over)
             return False
-        self.memory = _memory.learn(self.memory, declared, self.observations, self.world.now, self.name)
+        now = self.world.now
+        self.memory = _memory.learn(self.memory, self.active(declared), self.observations, now, self.name)
         self.spent, self.results = {"starts": 0, "stops": 0}, []
         return True
+
+    def active(self, declared: dict[str, Any]) -> dict[str, Any]:
+        """Return what the pass works with: proven versions in the place of rejected ones."""
+        return _updates.effective(declared, self.memory)
 
     def plan(self, declared: dict[str, Any], **options: Any) -> dict[str, Any]:
         """Plan from what is known now."""
         return _planner.plan(
-            declared, self.observations, self.memory, self.world.now, spent=dict(self.spent), options=options
+            self.active(declared),
+            self.observations,
+            self.memory,
+            self.world.now,
+            spent=dict(self.spent),
+            options=options,
         )
 
     def act(self, declared: dict[str, Any], rounds: int = ROUNDS, **options: Any) -> dict[str, Any]:
         """Plan and apply in rounds; return the first plan."""
         self.first = plan = self.plan(declared, **options)
-        for _round in range(rounds):
-            if plan["verdict"] != "ok" or not plan["actions"]:
+        rolled = False
+        for number in range(1000):
+            rolled = rolled or any(one.get("roll") for one in plan["actions"])
+            if plan["verdict"] != "ok" or not plan["actions"] or (number >= rounds and not rolled):
                 break
             self.apply(declared, plan["actions"])
             plan = self.plan(declared, **options)
+        else:
+            raise AssertionError("the rounds of a pass have no end")
         self.memory = _memory.note_good(self.memory, plan, self.world.now)
         return self.first
 
@@ -302,7 +362,7 @@ class Controller:
         hosts: dict[str, list[dict[str, Any]]] = {}
         for action in actions:
             token = f"{self.number:x}-{world.starts + len(hosts)}-{len(hosts.get(action['host'], ()))}-{self.name}"
-            one = {**action, "token": token} if action["kind"] == "start" else action
+            one = {**action, "token": token, **self._version(declared, action)} if action["kind"] == "start" else action
             hosts.setdefault(action["host"], []).append(one)
         failed: set[str] = set()
         for host, everything in hosts.items():
@@ -313,13 +373,19 @@ class Controller:
             self.memory = _memory.intend(self.memory, mine, world.now)
             seen, results = world.apply(host, (self.number, self.name), boot, mine)
             self.observations[host] = seen
-            self.memory = _memory.conclude(self.memory, declared, results, {host: seen}, world.now)
+            self.memory = _memory.conclude(self.memory, self.active(declared), results, {host: seen}, world.now)
             self.results += results
             for one in results:
                 if one["outcome"] == "failed":
                     failed.add(one["component"])
                 if one["outcome"] != "refused":
                     self.spent["starts" if one["kind"] == "start" else "stops"] += 1
+
+    def _version(self, declared: dict[str, Any], action: dict[str, Any]) -> dict[str, Any]:
+        active = self.active(declared)
+        spec = active["components"][action["component"]]
+        launcher = launcher_for(spec, active["hosts"][action["host"]])
+        return {"hash": spec["hash"], **({} if launcher == PROCESS else {"launcher": launcher})}
 
     def run(self, declared: dict[str, Any], rounds: int = ROUNDS, **options: Any) -> dict[str, Any] | None:
         """Run one whole pass; return its first plan, None where another controller was ahead."""

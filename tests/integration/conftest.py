@@ -30,14 +30,16 @@ def bed() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def fleet(bed: Path) -> Iterator[Callable[..., Fleet]]:
-    """Factory of fleets: `fleet(16)`, `fleet(2, kind="systemd")`: fresh hosts each time, ended with the session.
+    """Factory of fleets: `fleet(16)`, `fleet(2, kind="systemd", recipe="slurm24")`: fresh hosts each time.
+
+    They are ended with the session.
 
     A test that needs many hosts for itself ends them early: `with fleet(16) as f: ...`.
     """
     made: list[Fleet] = []
 
-    def make(count: int, kind: str = "light") -> Fleet:
-        made.append(Fleet(count, kind))
+    def make(count: int, kind: str = "light", recipe: str = "base") -> Fleet:
+        made.append(Fleet(count, kind, recipe))
         return made[-1]
 
     yield make

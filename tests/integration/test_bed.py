@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from bed.fleet import Fleet
+from bed.fleet import Fleet, slurm_pool
 from bed.play import Player
 
 pytestmark = pytest.mark.hosts
@@ -30,6 +30,13 @@ def answers(fleet: Fleet, host: str) -> bool:
         return fleet.ssh(host, "echo yes", timeout=3) == "yes"
     except (AssertionError, subprocess.TimeoutExpired):
         return False
+
+
+def until(said: str, ask: Callable[[], str], seconds: float = 60) -> None:
+    ends = time.monotonic() + seconds
+    while said not in (answer := ask()):
+        assert time.monotonic() < ends, f"no {said!r} after {seconds} s: {answer}"
+        time.sleep(0.1)
 
 
 def test_hosts_have_their_own_processes_and_names(two: Fleet) -> None:
@@ -104,6 +111,56 @@ def test_systemd_hosts_boot(fleet: Callable[..., Fleet]) -> None:
     with fleet(1, kind="systemd") as one:
         assert one.ssh("h1", "systemctl is-system-running --wait") == "running"
         assert one.ssh("h1", "systemctl --user is-active default.target", user="deploy") == "active"
+
+
+SUPERVISORD = """\
+[unix_http_server]
+file=/root/s.sock
+[supervisord]
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+[supervisorctl]
+serverurl=unix:///root/s.sock
+[program:p]
+command=sleep 4713
+"""
+
+
+def test_supervisord_runs_programs(two: Fleet) -> None:
+    assert two.ssh("h2", "supervisord --version", user="jadelta") == "4.3.0"
+    two.ssh("h2", f"cd /root; printf %s {shlex.quote(SUPERVISORD)} > s.conf; supervisord -c s.conf")
+    until("RUNNING", lambda: two.ssh("h2", "supervisorctl -c /root/s.conf status p", check=False))
+    two.ssh("h2", "supervisorctl -c /root/s.conf shutdown")
+
+
+@pytest.mark.parametrize(("recipe", "version"), [("slurm22", "22.05"), ("slurm24", "24.11"), ("cluster", "")])
+def test_slurm_runs_a_job_to_its_end(fleet: Callable[..., Fleet], recipe: str, version: str) -> None:
+    with fleet(1, kind="systemd", recipe=recipe) as one:
+        assert slurm_pool(one).startswith(version)
+        job = one.ssh("h1", "sbatch --parsable --wrap 'id -un > ran'", user="jadelta")
+        until("JobState=COMPLETED", lambda: one.ssh("h1", f"scontrol show job -o {job}"))
+        assert one.ssh("h1", "cat ran", user="jadelta") == "jadelta"
+
+
+def test_slurm_of_two_hosts_has_scrontab(fleet: Callable[..., Fleet]) -> None:
+    with fleet(2, kind="systemd", recipe="slurm24") as pair:
+        slurm_pool(pair)
+        assert sorted(pair.ssh("h1", "srun -N2 hostname", user="jadelta").split()) == ["h1", "h2"]
+        line = "0 0 1 1 * true"
+        pair.ssh("h2", f"echo {shlex.quote(line)} | scrontab -", user="jadelta")
+        assert line in pair.ssh("h1", "scrontab -l", user="jadelta")
+
+
+def test_apptainer_runs_images_of_several_contents(fleet: Callable[..., Fleet]) -> None:
+    with fleet(1, recipe="cluster") as one:
+        tags = ("one", "two", "three")
+        assert len({one.image("h1", f"/srv/{tag}.sif", tag) for tag in tags}) == len(tags)
+        show = "for t in one two three; do apptainer exec /srv/$t.sif cat /etc/tag; done"
+        for user in ("root", "deploy", "jadelta"):
+            assert tuple(one.ssh("h1", show, user=user).split()) == tags
+            one.ssh("h1", "apptainer instance start /srv/two.sif w sleep 4714", user=user)
+            assert [p.user for p in one.ps("h1") if p.args == "sleep 4714"] == [user]
+            one.ssh("h1", "apptainer instance stop w", user=user)
 
 
 def test_site_file_fills_in_what_only_the_fleet_knows(two: Fleet, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from bed.echo import SECRET, Echo
 from bed.fleet import Fleet
 from bed.play import ROOT, Player
 
@@ -119,3 +120,14 @@ def test_password_of_become_and_extra_ssh_arguments(two: Fleet, tmp_path: Path, 
         assert "Sesam" not in result.stdout + json.dumps(result.report)
     finally:
         two.run("h2", "sh", "-c", "echo 'deploy ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/deploy")
+
+
+def test_a_system_is_deployed_and_goes_back(two: Fleet, play: Player, tmp_path: Path) -> None:
+    echo = Echo(two, tmp_path, play, ("acme",))
+    for version in ("1", "2"):
+        done = echo.deploy("acme", version, "--diff")
+        assert done.rc == 0, done.stdout + done.stderr
+        assert echo.answer("acme") == f"{version}|hello|{SECRET}"
+    assert echo.deploy("acme", "2").recap("changed") == 0
+    assert echo.do("rollback", "acme").rc == 0
+    assert echo.answer("acme") == f"1|hello|{SECRET}"

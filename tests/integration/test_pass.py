@@ -248,6 +248,9 @@ def test_saved_plan_is_applied_or_refused_where_what_it_saw_has_changed(
     again = play(RECONCILE, inventory, "-e", f"sciops_sites_plan_src={saved}")
     assert again.rc == 2 and again.outcome == "error", again.stdout
     assert "saved plan" in again.stdout and "h1" in again.stdout
+    saved.write_text(json.dumps({"other": json.loads(saved.read_text())["bed"]}))
+    without = play(RECONCILE, inventory, "-e", f"sciops_sites_plan_src={saved}")
+    assert without.rc == 2 and f"{saved}: bed: no plan of this site" in without.stdout.replace("\n", " ")
     assert by_ps(hosts, 10081) == 3
 
 

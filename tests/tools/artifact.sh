@@ -52,8 +52,10 @@ P
 }
 for kind in module inventory lookup filter callback; do
   folder=$installed/plugins/${kind/module/modules}
-  for file in "$folder"/[!_]*.py; do
-    [ ! -e "$file" ] || doc "$kind" "sciops.sites.$(basename "$file" .py)"
+  suffix=py
+  [ "$kind" != filter ] || suffix=yml # one file of Python has several, each documented beside it
+  for file in "$folder"/[!_]*."$suffix"; do
+    [ ! -e "$file" ] || doc "$kind" "sciops.sites.$(basename "$file" ".$suffix")"
   done
 done
 for file in "$installed"/plugins/action/[!_]*.py; do # its documentation is that of the module of the same name

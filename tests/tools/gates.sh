@@ -38,8 +38,9 @@ gate_lint() {
   mypy -p ansible_collections.sciops.sites.plugins.plugin_utils
   yamllint --strict .
   ansible-lint --strict -q
-  # shellcheck disable=SC2046
-  shellcheck $(git ls-files -co --exclude-standard | xargs grep -lE '^#!(/bin/sh|/usr/bin/env bash)' --)
+  # scripts by their first line; templates of scripts are checked as what they render to, by the unit tests
+  git ls-files -zco --exclude-standard -- ':!*.j2' ':!.collections' |
+    xargs -0 awk 'FNR == 1 && /^#!(\/bin\/sh|\/usr\/bin\/env bash)/ {printf "%s%c", FILENAME, 0} {nextfile}' | xargs -0 shellcheck
   antsibull-changelog lint
 }
 
@@ -56,7 +57,31 @@ gate_unit() {
 gate_integration() {
   venv
   host_programs
-  if [ $# -gt 0 ]; then run_pytest "$@"; else run_pytest -q tests/integration -n 2 --dist loadgroup --durations=15; fi
+  if [ $# -gt 0 ]; then run_pytest "$@"; else run_pytest -q tests/integration -n 3 --dist loadfile --durations=15; fi
+}
+
+gate_conformance() { # every launcher on the real thing, all side by side: they mostly wait; the page of the docs must be what was shown
+  local name pid rc=0 log
+  local -a running=() names=()
+  venv
+  host_programs
+  if [ $# -gt 0 ]; then run_pytest "$@"; return; fi
+  rm -rf build/conformance
+  tests/bed/bed.sh build base slurm24 cluster
+  "$bin/python" tests/tools/conformance_table.py --launchers > build/conformance.txt
+  mapfile -t names < build/conformance.txt
+  for name in "${names[@]}"; do
+    log="build/conformance-${name//[^a-z0-9]/-}.log"
+    "$bin/python" -m pytest -q tests/conformance --launcher "$name" --durations=3 >"$log" 2>&1 &
+    running+=("$! $log $name")
+  done
+  for name in "${running[@]}"; do
+    read -r pid log name <<< "$name"
+    if ! wait "$pid"; then rc=1; cat "$log"; fi
+    passed+=("$gate, $name: $(tail -n 1 "$log" | tr -d '=')")
+  done
+  [ $rc = 0 ] || return $rc
+  "$bin/python" tests/tools/conformance_table.py --check
 }
 
 gate_artifact() {
@@ -90,9 +115,12 @@ gate_bench() {
   venv
   host_programs
   "$bin/python" tests/bench/bench_pass.py
+  "$bin/python" tests/bench/bench_launchers.py
+  "$bin/python" tests/bench/bench_render.py
+  "$bin/python" tests/bench/bench_condor.py
 }
 
-all=(lint unit demo artifact sanity matrix molecule integration)
+all=(lint unit demo artifact sanity matrix molecule integration conformance)
 
 finish() {
   local rc=$?

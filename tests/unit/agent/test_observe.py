@@ -199,9 +199,10 @@ def test_a_program_whose_first_thread_ended_lives(host, wait) -> None:
 
 
 def test_cpu_memory_age_and_size_of_a_set(host) -> None:
-    burn = "import time\ne=time.time()+0.6\nwhile time.time()<e: pass\n"
+    # CPU time, not the clock's: a busy machine gives less of it
+    burn = "import time\nwhile time.process_time() < 0.4: pass\n"
     script = host.script("two.sh", f"python3 {host.script('burn.py', burn)}\necho done\nsleep 60 &\nsleep 60\n")
-    done = host.apply(host.action("bash", script, settle=1.5))
+    done = host.apply(host.action("bash", script, settle=3))
     row = done["instances"][0]
     assert row["processes"] == 3
     assert 0.3 < row["cpu"] < 5, "what ended children used counts"

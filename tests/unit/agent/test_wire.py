@@ -35,6 +35,13 @@ noise = st.lists(
 )
 
 
+def test_what_two_launchers_share_goes_once() -> None:
+    for launchers in (["slurm", "htcondor"], list(_wire.LAUNCHERS)):
+        sent = _wire.modules({"mode": "apply", "launchers": {key: {} for key in launchers}})
+        assert len(sent) == len(set(sent))
+        assert set(sent) >= {name for launcher in launchers for name in _wire.LAUNCHERS[launcher]}
+
+
 def test_a_reply_comes_back_as_it_was_sent() -> None:
     assert FRAMED.count(b"@sciops") > 2
     assert max(len(line) for line in FRAMED.splitlines()) < 3060
@@ -143,7 +150,7 @@ def test_minify_keeps_the_meaning() -> None:
     exec(_wire.minify('class A:\n    """only words"""\n'), space)
 
 
-@pytest.mark.parametrize("name", ["_probe", "_agent", "_logs", "_work", "_process"])
+@pytest.mark.parametrize("name", ["_probe", "_agent", "_logs", "_shim", "_work", "_process"])
 def test_what_travels_is_python_36(name: str) -> None:
     for text in (SOURCES[name], _wire.minify(SOURCES[name])):
         tree = ast.parse(text, feature_version=(3, 6))

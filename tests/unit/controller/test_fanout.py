@@ -85,12 +85,15 @@ def test_ten_hosts_that_hang_cost_one_limit_not_ten():
 def test_j15_a_hundred_hosts_of_50_ms_side_by_side():
     """J15: the hosts' own 50 ms lie side by side: one after the other they would take five seconds.
 
-    The bound leaves a slow machine the time to start a hundred processes.
+    The best of three, since a busy moment of the machine says nothing about it.
     """
-    began = time.monotonic()
-    outcomes = fan_out([job(f"h{i}", "sleep 0.05") for i in range(100)], 64, 30)
-    assert time.monotonic() - began < 3
-    assert {one.kind for one in outcomes.values()} == {""}
+    seconds = []
+    for _try in range(3):
+        began = time.monotonic()
+        outcomes = fan_out([job(f"h{i}", "sleep 0.05") for i in range(100)], 64, 30)
+        seconds.append(time.monotonic() - began)
+        assert {one.kind for one in outcomes.values()} == {""}
+    assert min(seconds) < 1
 
 
 def test_pass_limit_answers_for_hosts_whose_turn_never_came():

@@ -34,12 +34,14 @@ def test_shape_and_defaults(compiled):
     assert component == {
         "pipe": "p", "name": "a", "order": 0, "description": "", "state": "on", "count": {"min": 1, "max": 1},
         "load": 0.0, "memory": 0, "uses": {}, "max_per_host": None, "classes": [], "avoid": [], "priority": 0,
-        "singleton": False, "launcher": "process", "command": ["/bin/a"], "environment": {}, "secrets": {}, "cwd": None,
-        "user": None, "log": {"path": None, "max_bytes": 104857600, "keep": 5}, "grace": 10, "settle": 2,
+        "singleton": False, "launcher": {"default": "process"}, "options": {}, "container": None,
+        "update": {"max_unavailable": 1, "revert": True}, "command": ["/bin/a"], "environment": {}, "secrets": {},
+        "cwd": None, "user": None, "log": {"path": None, "max_bytes": 104857600, "keep": 5}, "grace": 10, "settle": 2,
         "healthy_after": 60, "match": [], "adopt": True, "health": {}, "gates": [], "draw": {}, "legacy": {},
+        "vars": {}, "vaulted": False,
     }  # fmt: skip
     assert {"site", "deployment", "file", "description", "policy", "hosts", "shared_limits", "gates", "holds", "vars",
-            "components", "set_aside"} == set(declaration)  # fmt: skip
+            "launchers", "components", "set_aside"} == set(declaration)  # fmt: skip
     assert json.loads(json.dumps(declaration)) == declaration
 
 

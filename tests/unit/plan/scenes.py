@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from faults.simulator import Controller, World, component, declaration
+from faults.simulator import HASH, Controller, World, component, declaration
 from hypothesis import strategies as st
 
 FAULTS = ["", "", "", "", "mute", "garbled", "down"]
+OLD = "0" * 12
 
 
 @dataclass
@@ -40,7 +42,9 @@ def components(chance: random.Random, number: int, limits: bool = True) -> dict[
         spec["priority"] = pick(range(3))
         spec["state"] = pick(["on", "on", "on", "on", "off", "absent"])
         spec["adopt"] = pick([True, False])
+        spec["update"] = {"max_unavailable": pick([1, 1, 2, 9]), "revert": pick([True, True, False])}
         if limits:
+            spec["launcher"] = pick(["process", "process", "systemd", {"default": "process", "a": "systemd"}])
             spec["memory"] = pick([0, 0, 100])
             spec["max_per_host"] = pick([None, None, 1, 2])
             spec["uses"] = pick([{}, {}, {"tape": 1}, {"tape": 2}])
@@ -91,7 +95,19 @@ def _scene(seed: int, sizes: tuple[int, int], quorum: float | None, unseen: bool
             if declared["components"].get(name, {}).get("singleton") and world.running(name):
                 continue
             slots[name] = slots.get(name, 0) + 1
-            world.add(host, name, age=pick([1.0, 30.0, 5000.0]), slot=slots[name], owned=pick(range(4)) > 0)
+            owned = pick(range(4)) > 0
+            more: dict[str, Any] = {"age": pick([1.0, 30.0, 5000.0]), "slot": slots[name], "owned": owned}
+            if owned:
+                more["hash"] = pick([HASH, HASH, OLD])
+                more["launcher"] = pick(["process", "process", "systemd"])
+                more["hidden"] = more["launcher"] == "systemd" and pick([True, False])
+                more["health"] = pick(["", "", "", "log is 2 h old"])
+            world.add(host, name, **more)
+    for name, spec in declared["components"].items():
+        if not spec["singleton"] and pick(range(3)) == 0:
+            # what is complete may be updated
+            running = world.running(name)
+            spec["count"] = {"min": running, "max": running + pick(range(2))}
     controller = Controller(world)
     if unseen:
         for machine in world.machines.values():
@@ -101,6 +117,7 @@ def _scene(seed: int, sizes: tuple[int, int], quorum: float | None, unseen: bool
     world.tick(300)
     for host, machine in world.machines.items():
         machine.fault = pick(FAULTS)
+        machine.silent = pick([{}, {}, {}, {"systemd": "no answer within 10 s"}])
         change = pick(range(10))
         if change == 0:
             world.reboot(host)
@@ -129,3 +146,39 @@ def fleet(hosts: int, components: dict[str, Any], **policy: Any) -> tuple[World,
     names = [f"c9-{at + 1}" for at in range(hosts)]
     world = World(names)
     return world, Controller(world), declaration({name: {} for name in names}, components, **policy)
+
+
+# -- a fleet that is to be updated ------------------------------------------------------------------------------
+
+V1, V2, V3 = ("0123456789ab", "9876543210fe", "333333333333")
+
+
+def running_fleet(
+    count: int = 3, hosts: int = 3, *, settled: bool = True, policy: dict[str, Any] | None = None, **more: Any
+) -> tuple[World, Controller, dict[str, Any]]:
+    """Return a fleet that runs version 1, proven, in full count."""
+    world, controller, declared = fleet(hosts, {"p/a": component(0, count, **more)}, **(policy or {}))
+    controller.run(declared)
+    if settled:
+        world.tick(300)
+        controller.run(declared)
+        world.tick(300)
+    world.fewest.clear()
+    return world, controller, declared
+
+
+def declare(declared: dict[str, Any], version: str = V2, **more: Any) -> dict[str, Any]:
+    """Return the declaration with another version of its component."""
+    changed = copy.deepcopy(declared)
+    changed["components"]["p/a"].update(hash=version, command=["/bin/" + version], **more)
+    return changed
+
+
+def versions(world: World, name: str = "p/a") -> list[str]:
+    return sorted(one.hash for machine in world.machines.values() for one in machine.processes if one.component == name)
+
+
+def row(plan: dict[str, Any] | None, name: str = "p/a") -> dict[str, Any]:
+    assert plan is not None
+    found: dict[str, Any] = plan["components"][name]
+    return found

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from faults.simulator import component, declaration
 
-from ansible_collections.sciops.sites.plugins.plugin_utils import _planner
+from ansible_collections.sciops.sites.plugins.plugin_utils import _memory, _planner
 
 from .scenes import fleet, kinds
 
@@ -180,3 +182,41 @@ def test_a_process_of_others_that_two_logical_hosts_of_one_machine_see_is_one_pr
     plan = _planner.plan(declared, seen, None, 0.0)
     assert (plan["components"]["p/a"]["certain"], plan["components"]["p/a"]["where"]) == (2, {"c8-1": 1, "c9-1": 1})
     assert len(kinds(plan, "start")) == 1
+
+
+def _crowd(numbers: range) -> dict[str, Any]:
+    """Three logical hosts of one machine, each of which sees all of these processes of others."""
+    ones = [
+        {"component": "p/a", "slot": None, "token": None, "owned": False, "pid": n, "start": n, "age": 9000.0}
+        for n in numbers
+    ]
+    return {
+        f"c9-{n}": {"answered": True, "boot_id": "same", "cores": 8, "memory": {"total": 1 << 36}, "instances": ones}
+        for n in (1, 2, 3)
+    }
+
+
+def test_what_three_logical_hosts_see_is_remembered_once() -> None:
+    """Counted by the machine in one pass and by the host in the next, they would look like a collapse."""
+    spec = component(0, 8, match=[["a"]])
+    declared = declaration({"c9-3": {}, "c9-2": {}, "c9-1": {}}, {"p/a": spec}, policy={"stop_budget": 100})
+    memory = None
+    for now in (0.0, 60.0, 120.0):
+        memory = _memory.learn(memory, declared, _crowd(range(1, 9)), now)
+        plan = _planner.plan(declared, _crowd(range(1, 9)), memory, now)
+        assert (plan["verdict"], plan["why"], plan["components"]["p/a"]["certain"]) == ("ok", "", 8)
+        memory = _memory.note_good(memory, plan, now)
+        assert memory["last_good"]["established"] == 8
+    # the host that answers no more adds nothing to what the others still see
+    silent = {**_crowd(range(1, 9)), "c9-1": {"answered": False, "kind": "timeout", "reason": "no answer"}}
+    plan = _planner.plan(declared, silent, _memory.learn(memory, declared, silent, 180.0), 180.0)
+    assert (plan["components"]["p/a"]["certain"], plan["components"]["p/a"]["possible"]) == (8, 8)
+    # five of eight gone without a reason is a collapse; five stopped by us is none, whoever remembers them
+    few = _crowd(range(1, 4))
+    assert _planner.plan(declared, few, _memory.learn(memory, declared, few, 180.0), 180.0)["verdict"] == "unsafe"
+    stops = [
+        {"kind": "stop", "host": "c9-3", "component": "p/a", "slot": None, "token": None, "pid": n, "start": n}
+        for n in range(4, 9)
+    ]
+    told = _memory.learn(_memory.intend(memory, stops, 130.0), declared, few, 180.0)
+    assert _planner.plan(declared, few, told, 180.0)["verdict"] == "ok"

@@ -11,9 +11,11 @@ import math
 import random
 from typing import Any
 
-from faults.simulator import Controller, World, component, declaration
+from faults.simulator import Controller, Process, World, component, declaration
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+
+from ansible_collections.sciops.sites.plugins.plugin_utils._launcher import launcher_for
 
 from .scenes import Scene, components, hosts, scenes
 
@@ -25,6 +27,14 @@ SERIES = settings(phases=QUICK, max_examples=max(25, settings.default.max_exampl
 
 def _by(plan: dict[str, Any], kind: str) -> list[dict[str, Any]]:
     return [one for one in plan["actions"] if one["kind"] == kind]
+
+
+def _is_stale(scene: Scene, host: str, one: Process) -> bool:
+    spec = scene.declared["components"][one.component]
+    return one.owned and (one.hash, one.launcher) != (
+        spec["hash"],
+        launcher_for(spec, scene.declared["hosts"][host]),
+    )
 
 
 def _starts(plan: dict[str, Any], name: str) -> int:
@@ -53,21 +63,36 @@ def test_invariant_1_never_start_beyond_what_may_run(scene: Scene) -> None:
 
 @given(scenes())
 def test_invariant_2_never_stop_unless_certainly_too_many(scene: Scene) -> None:
-    """On a component that is on, stops are at most the surplus seen on hosts that answered, drained hosts apart."""
+    """On a component that is on, stops are at most the surplus seen on hosts that answered, drained hosts apart.
+
+    What an update stops is outdated, of a component that is complete, and no more than may be missing for it.
+    """
     plan = scene.controller.plan(scene.declared)
     machines = scene.world.machines
     running = {one.pid: (host, one) for host in machines for one in machines[host].processes}
     for name, spec in scene.declared["components"].items():
         if spec["state"] != "on":
             continue
-        stops = [one for one in _by(plan, "stop") if one["component"] == name]
+        stops = [one for one in _by(plan, "stop") if one["component"] == name and not one.get("roll")]
+        rolled = [running[one["pid"]][1] for one in _by(plan, "stop") if one["component"] == name and one.get("roll")]
+        assert all(_is_stale(scene, *running[one["pid"]]) for one in _by(plan, "stop") if one.get("roll"))
+        assert len(rolled) <= spec["update"]["max_unavailable"]
         drained = [one for one in stops if scene.declared["hosts"][one["host"]]["state"] == "drain"]
-        certain = sum(1 for host in scene.answered() for one in machines[host].processes if one.component == name)
+        certain = sum(
+            1
+            for host in scene.answered()
+            for one in machines[host].processes
+            if one.component == name and machines[host].seen(one)
+        )
+        if rolled:
+            assert not stops
+            assert spec["count"]["min"] <= certain == scene.world.running(name) <= spec["count"]["max"]
         there = sum(
             1
             for host in scene.answered()
             for one in machines[host].processes
             if one.component == name
+            and machines[host].seen(one)
             and scene.declared["hosts"][host]["state"] == "drain"
             and (one.owned or spec["adopt"])
         )
@@ -181,12 +206,13 @@ def test_invariant_6_the_next_plan_is_empty_or_leaves_less_to_do(scene: Scene) -
     drained = [name for name, one in scene.declared["hosts"].items() if one["state"] == "drain"]
 
     def next_plan() -> tuple[dict[str, Any], int]:
-        """Return the plan and what remains: what leaves a drained host counts twice, as it is missing afterwards."""
+        """Return the plan and what remains: what leaves a drained host, or is outdated, is missing afterwards."""
         plan = scene.controller.plan(scene.declared, lift_stop_guard=True, accept_collapse=True)
         left = 2 * sum(len(scene.world.machines[name].processes) for name in drained)
         for one in plan["components"].values():
             low, high = one["wanted"]
             left += max(0, low - one["certain"]) + max(0, one["certain"] - high)
+            left += 2 * one["stale"] * (one["state"] == "on")
         return plan, left
 
     plan, left = next_plan()
@@ -204,7 +230,10 @@ def test_invariant_6_the_next_plan_is_empty_or_leaves_less_to_do(scene: Scene) -
 @SERIES
 @given(st.integers(0, 2**32), st.integers(1, 6), st.integers(1, 4), st.integers(1, 7))
 def test_j22_invariant_6_converges_in_time_once_faults_end(seed: int, size: int, kinds: int, budget: int) -> None:
-    """Lost replies, flapping hosts, failing starts and crashes for a while; then ceil(missing / budget) + 1 passes."""
+    """Lost replies, flapping hosts and managers, failing starts, crashes and updates for a while; then few passes.
+
+    ceil(missing / budget) + 1, and for each instance that is still outdated then another one.
+    """
     chance = random.Random(seed)
     declared_hosts, parts = hosts(chance, size, limits=False), components(chance, kinds, limits=False)
     for host in declared_hosts.values():
@@ -213,13 +242,20 @@ def test_j22_invariant_6_converges_in_time_once_faults_end(seed: int, size: int,
         declared_hosts, parts, start_budget=budget, stop_budget=100, stop_guard=1.0, cliff=1.0, undeclared="stop"
     )
     world = World(list(declared_hosts))
+    updates = chance.random() < 0.5
     controller = Controller(world)
     for _pass in range(8):
         for host, machine in world.machines.items():
             machine.fault = chance.choice(["", "", "", "mute", "garbled"])
             machine.lose_reply = chance.random() < 0.2
+            machine.silent = chance.choice([{}, {}, {}, {"systemd": "no answer within 10 s"}])
+            for one in machine.processes:
+                one.hidden = one.launcher == "systemd" and chance.random() < 0.5
             if chance.random() < 0.1:
                 world.reboot(host)
+        for spec in parts.values():
+            if updates and chance.random() < 0.1:
+                spec.update(hash=f"{chance.randrange(3):012}", launcher=chance.choice(["process", "systemd"]))
         world.broken = {(name, "*") for name in parts if chance.random() < 0.2}
         world.lives = {name: 20.0 for name in parts if chance.random() < 0.2}
         controller.run(declared)
@@ -232,6 +268,9 @@ def test_j22_invariant_6_converges_in_time_once_faults_end(seed: int, size: int,
     missing = sum(max(0, count["min"] - world.running(name)) for name, count in wanted.items())
     for _pass in range(math.ceil(missing / budget) + 1):
         controller.run(declared, rounds=1)
+        world.tick(300)
+    for _pass in range(sum(world.running(name) for name in parts) if updates else 0):
+        controller.run(declared)
         world.tick(300)
     pids = world.pids()
     for name, spec in parts.items():
@@ -246,17 +285,23 @@ def test_j22_invariant_6_converges_in_time_once_faults_end(seed: int, size: int,
 @SERIES
 @given(st.integers(1, 5), st.integers(0, 2**32).map(random.Random))
 def test_invariant_7_a_singleton_has_at_most_one_copy(count: int, chance: random.Random) -> None:
-    """Through mute hosts, lost replies, reboots, long silences and a lost memory; a person's word alone lifts it."""
+    """Through mute hosts and managers, lost replies, reboots, updates, long silences and a lost memory."""
     names = [f"h{at}" for at in range(count)]
     declared = declaration({name: {} for name in names}, {"p/one": component(0, 1, singleton=True)})
+    spec = declared["components"]["p/one"]
     world = World(names)
     controller = Controller(world)
     for _pass in range(12):
         for host, machine in world.machines.items():
             machine.fault = chance.choice(["", "", "mute", "down"])
             machine.lose_reply = chance.random() < 0.2
+            machine.silent = chance.choice([{}, {}, {"systemd": "no answer within 10 s"}])
+            for one in machine.processes:
+                one.hidden = one.launcher == "systemd" and chance.random() < 0.5
             if chance.random() < 0.1:
                 world.reboot(host)
+        if chance.random() < 0.2:
+            spec.update(hash=f"{chance.randrange(4):012}", launcher=chance.choice(["process", "systemd"]))
         world.lives = {"p/one": 30.0} if chance.random() < 0.2 else {}
         if chance.random() < 0.1:
             controller.memory = {}

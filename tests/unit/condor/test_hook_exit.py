@@ -1,0 +1,195 @@
+# Copyright (c) 2026, sciops.sites contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""R12: what is removed after a job, and above all what is not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+from unit.condor.hooks_home import Home, module, recorded, settings
+
+common, hook = module("_common"), module("_exit")
+
+
+class Jobs:
+    """A root with the folder of one job, its logs, and something beside it that is nobody's business."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.logs, self.outside = folder / "jobs", folder / "logs", folder / "outside"
+        self.folder = self.root / "shell_1"
+        (self.folder / "deep" / "er").mkdir(parents=True)
+        for name in ("out.txt", "shell.out.txt", "x.log", "core", "deep/er/y", ".hidden"):
+            (self.folder / name).write_text(name)
+        self.outside.mkdir()
+        (self.outside / "precious.txt").write_text("precious")
+        (self.root / "other").mkdir()
+        (self.root / "other/out.txt").write_text("other")
+
+    def clean(self, *lines: str, reason: str = "exit", now: float | None = None, **given: object) -> None:
+        ad = common.pick(recorded("exit-25.ad", f'LocalJobDir = "{self.folder}"', *lines), hook.NEEDED)
+        whole = settings(**{"job_roots": [str(self.root)], "log_root": str(self.logs), **given})
+        hook.clean(ad, reason, whole, time.time() if now is None else now)
+
+    def untouched(self) -> bool:
+        return (self.outside / "precious.txt").read_text() == "precious" and (self.root / "other/out.txt").exists()
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Jobs:
+    return Jobs(tmp_path)
+
+
+def test_r12_the_folder_goes_and_logs_stay(jobs: Jobs) -> None:
+    jobs.clean()
+    assert not jobs.folder.exists() and jobs.untouched()
+    assert sorted(os.listdir(jobs.logs / "shell_1")) == ["out.txt", "shell.out.txt", "x.log"]
+    assert (jobs.logs / "shell_1").stat().st_mode & 0o777 == 0o700
+    jobs.clean()
+    assert jobs.untouched()
+
+
+def test_r12_logs_after_failure_only(jobs: Jobs) -> None:
+    jobs.clean(logs="failed")
+    assert not jobs.folder.exists() and not jobs.logs.exists()
+    for lines, reason in (
+        (("ExitCode = 3",), "exit"),
+        (("ExitBySignal = true",), "exit"),
+        ((), "remove"),
+        ((), "evict"),
+    ):
+        jobs.folder.mkdir()
+        (jobs.folder / "out.txt").write_text("why")
+        jobs.clean(*lines, reason=reason, logs="failed")
+        assert not jobs.folder.exists() and (jobs.logs / "shell_1/out.txt").read_text() == "why"
+        (jobs.logs / "shell_1/out.txt").unlink()
+
+
+def test_r12_logs_for_so_many_days(jobs: Jobs) -> None:
+    jobs.clean(log_days=14)
+    (jobs.logs / "link").symlink_to(jobs.outside)
+    (jobs.logs / "file").write_text("theirs")
+    jobs.clean(log_days=14, now=time.time() + 13 * 86400)
+    assert (jobs.logs / "shell_1/out.txt").exists()
+    jobs.clean(log_days=14, now=time.time() + 15 * 86400)
+    assert sorted(os.listdir(jobs.logs)) == ["file", "link"] and jobs.untouched()
+
+
+@pytest.mark.parametrize(
+    "line", ["HMDCUseXpra = false", "HMDCUseXpra = undefined", 'HMDCUseXpra = "true"', "HMDCUseXpra = 1"]
+)
+def test_r12_no_session_nothing_removed(jobs: Jobs, line: str) -> None:
+    jobs.clean(line)
+    assert (jobs.folder / "deep/er/y").exists()
+
+
+def test_r12_ways_out(jobs: Jobs) -> None:
+    link = jobs.root / "link"
+    link.symlink_to("/")
+    (jobs.root / "there").symlink_to(jobs.outside)
+    (jobs.root / "file").write_text("x")
+    for path in (
+        "/home/x/../..",
+        f"{jobs.root}/..",
+        f"{jobs.folder}/../../outside",
+        f"{jobs.root}",
+        f"{jobs.root}/",
+        f"{jobs.root}/link",
+        f"{jobs.root}/link/",
+        f"{jobs.root}/there",
+        f"{jobs.root}/there/precious.txt",
+        f"{jobs.root}/link{jobs.outside}",
+        f"{jobs.root}/file",
+        f"{jobs.outside}",
+        f"{jobs.root}x/y",
+        "/",
+        "",
+        "jobs",
+        "~",
+    ):
+        with contextlib.suppress(common.Refused, OSError):
+            jobs.clean(f"LocalJobDir = {common.classad.quote(path)}")
+        assert jobs.untouched() and (jobs.folder / "deep/er/y").exists() and link.is_symlink(), path
+    for value in ("undefined", "7", 'strcat("/x",Nobody)', "LocalJobDir"):
+        with contextlib.suppress(common.Refused):
+            jobs.clean(f"LocalJobDir = {value}")
+        assert (jobs.folder / "deep/er/y").exists()
+
+
+def test_r12_links_inside_are_removed_not_followed(jobs: Jobs) -> None:
+    (jobs.folder / "to").symlink_to(jobs.outside)
+    (jobs.folder / "deep/up").symlink_to("..")
+    (jobs.folder / "evil.txt").symlink_to(jobs.outside / "precious.txt")
+    os.mkfifo(jobs.folder / "pipe.log")
+    jobs.clean()
+    assert not jobs.folder.exists() and jobs.untouched()
+    assert sorted(os.listdir(jobs.logs / "shell_1")) == ["out.txt", "shell.out.txt", "x.log"]
+
+
+def test_r12_a_root_behind_a_link_of_the_site(jobs: Jobs, tmp_path: Path) -> None:
+    """Homes are often a link to a file server; that is resolved, on both sides."""
+    (tmp_path / "home").symlink_to(tmp_path / "jobs")
+    jobs.clean(f'LocalJobDir = "{tmp_path}/home/shell_1"', job_roots=[f"{tmp_path}/home"])
+    assert not jobs.folder.exists() and jobs.untouched()
+
+
+def test_r12_folders_without_rights_go_too(jobs: Jobs) -> None:
+    (jobs.folder / "deep").chmod(0)
+    jobs.clean()
+    assert not jobs.folder.exists()
+
+
+def test_r12_another_file_system_is_not_entered(jobs: Jobs) -> None:
+    top = os.open(jobs.root, os.O_RDONLY)
+    with pytest.raises(OSError, match="another file system"):
+        hook.remove_tree(top, "shell_1", os.fstat(top).st_dev + 1)
+    os.close(top)
+    assert (jobs.folder / "out.txt").exists()
+
+
+def test_r12_mounts_are_seen(tmp_path: Path) -> None:
+    """A part of the same file system, mounted there, has no other device."""
+    table = tmp_path / "mountinfo"
+    table.write_text("36 25 8:1 /data /home/x/jobs/a\\040b/deep rw - ext4 /dev/sda1 rw\n")
+    assert hook.mounted_below("/home/x/jobs/a b", str(table)) and not hook.mounted_below("/home/x/jobs/a", str(table))
+
+
+PATHS = st.lists(st.sampled_from(["..", ".", "", "shell_1", "deep", "there", "other", "outside", "jobs"]), max_size=6)
+
+
+@profile(max_examples=60)
+@given(PATHS)
+def test_r12_nothing_outside_whatever_the_path(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
+    jobs = Jobs(tmp_path_factory.mktemp("any"))
+    (jobs.root / "there").symlink_to(jobs.outside)
+    with contextlib.suppress(common.Refused, OSError):
+        jobs.clean(f'LocalJobDir = "{"/".join([str(jobs.root), *parts])}"')
+    assert (jobs.outside / "precious.txt").exists() and jobs.root.is_dir()
+
+
+def test_r12_always_0_and_in_time(tmp_path: Path) -> None:
+    home = Home(tmp_path / "hooks", job_roots=[f"{tmp_path}/jobs"], log_root=f"{tmp_path}/logs", time_limit=20)
+    begun = time.monotonic()
+    for ad in (b"", b"\xff", recorded("exit-23.ad"), recorded("exit-25.ad", 'LocalJobDir = "/home/x/../.."')):
+        for words in ((), ("exit",), ("remove",), ("odd", "words")):
+            done = home.run("exit", *words, ad=ad)
+            assert (done.returncode, done.stdout) == (0, b"")
+    (home.folder / "settings.json").unlink()
+    assert home.run("exit", ad=recorded("exit-25.ad")).returncode == 0
+    assert time.monotonic() - begun < 60
+    with pytest.raises(common.Refused, match="no answer"):
+        common.bounded(lambda: time.sleep(60), 0.2)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="shows that root removes nothing, so only as root")
+def test_r12_never_as_root(jobs: Jobs, tmp_path: Path) -> None:
+    home = Home(tmp_path / "hooks", job_roots=[str(jobs.root)], log_root=str(jobs.logs))
+    done = home.run("exit", "exit", ad=recorded("exit-25.ad", f'LocalJobDir = "{jobs.folder}"'))
+    assert done.returncode == 0 and b"nothing is removed as root" in done.stderr and jobs.folder.exists()
