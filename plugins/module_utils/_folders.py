@@ -11,6 +11,7 @@ setfacl does it, so that one step changes mode and ACL together. Python 3.6 and 
 _probe).
 """
 
+import contextlib
 import errno
 import grp
 import os
@@ -289,7 +290,8 @@ def keep(folder, check=False):
             if check:
                 return dict(found, after=lines(wanted(fresh, uid, gid, mode, entries)))
             _place.folder(os.path.dirname(path), 0o755)
-            os.mkdir(path, 0o700)
+            with contextlib.suppress(FileExistsError):  # another run may make it at this moment
+                os.mkdir(path, 0o700)
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             seen, able = look(handle)

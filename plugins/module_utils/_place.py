@@ -61,7 +61,10 @@ def write(path, text, mode, owner=None):
 
 
 def folder(path, mode, owner=None):
-    """Make a folder, and those above it that are missing, with this mode and owner. One that is there stays as is."""
+    """Make a folder, and those above it that are missing, with this mode and owner.
+
+    One that is there stays as is, also where another process made it since it was looked for.
+    """
     missing = []
     while not os.path.isdir(path):
         missing.append(path)
@@ -73,7 +76,8 @@ def folder(path, mode, owner=None):
                 os.chown(one, owner[0], owner[1])
             os.chmod(one, mode)
         except OSError as error:
-            raise Misplaced("%s: cannot be made: %s" % (one, error.strerror))
+            if error.errno != errno.EEXIST or not os.path.isdir(one):
+                raise Misplaced("%s: cannot be made: %s" % (one, error.strerror))
 
 
 def drop(path):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -213,3 +214,20 @@ def test_a_file_is_never_wider_than_it_ends_up(tmp_path: Path) -> None:
         _place.write(str(tmp_path / "no" / "f"), "x", 0o600)
     _place.folder(str(tmp_path / "a" / "b"), 0o711)
     assert _place.fits(str(tmp_path / "a"), 0o711) and _place.fits(str(tmp_path / "a" / "b"), 0o711)
+
+
+def test_a_folder_that_another_process_makes_at_the_same_time_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = os.mkdir
+
+    def late(path: str, mode: int) -> None:
+        make(path, 0o755)
+        make(path, mode)
+
+    monkeypatch.setattr(_place.os, "mkdir", late)
+    _place.folder(str(tmp_path / "a" / "b"), 0o711)
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "f").write_text("")
+    with pytest.raises(_place.Misplaced, match="f: cannot be made: File exists"):
+        _place.folder(str(tmp_path / "f"), 0o711)
