@@ -277,11 +277,11 @@ def _services(store, params, check):
     try:
         store.remember(dict(state, stopped=intent))
         if stop:
-            services.stop(stop)
+            result["notes"] += services.stop(stop)
         if start:
             services.load(start, [])
             services.start(start)
-            result["notes"] = services.verify(start)
+            result["notes"] += services.verify(start)
             result["downtime"] = round(time.monotonic() - began, 3)
     finally:
         store.note(None)

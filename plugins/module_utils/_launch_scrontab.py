@@ -9,7 +9,6 @@ The entry runs the starter, which submits the job where there is none. So whoeve
 first. Python 3.6 and the standard library, no f-strings (see _probe).
 """
 
-import contextlib
 import json
 import os
 import shutil
@@ -171,9 +170,8 @@ class Launch(_launch.Launch):
         jobs = self.jobs(every)
         # what waits first: nothing may take over from what ends
         self.cancel([one["id"] for one in jobs if one["waits"]])
-        for one in jobs:
-            if one["name"] == self.name and not one["waits"]:
-                self.calm(one["id"], seconds)
+        running = [one["id"] for one in jobs if one["name"] == self.name and not one["waits"]]
+        said = [words for words in [self.calm(job, seconds) for job in running] if words]
 
         def left():
             jobs = self.jobs(every)
@@ -185,14 +183,25 @@ class Launch(_launch.Launch):
         jobs = _launch.wait(left, seconds)
         if jobs:
             words = ", ".join("job %d (%s) is %s" % (one["id"], one["name"], one["word"]) for one in jobs)
-            raise Failure("%s: still there %d s after scancel" % (words, seconds))
+            raise Failure("%s: still there %d s after scancel" % ("; ".join([words] + said), seconds))
+        return "; ".join(said) or None
 
     def calm(self, job, seconds):
-        """Run the stop command inside a job. That it fails does not keep the job from being cancelled."""
+        """Run the stop command inside a job, where there is one; why that failed, in words.
+
+        The job is cancelled all the same.
+        """
         words = [str(word) for word in self.settings.get("stop") or []]
-        if words:
-            with contextlib.suppress(Silent, Failed):
-                self.slurm(seconds).run(["srun", "--overlap", "--jobid=%d" % job] + words, limit=seconds)
+        if not words:
+            return ""
+        try:
+            code, out, err = self.slurm(seconds).run(["srun", "--overlap", "--jobid=%d" % job] + words, limit=seconds)
+        except (Silent, Failed) as error:
+            return "launch.scrontab.stop: job %d was cancelled without it: %s" % (job, error)
+        if not code:
+            return ""
+        said = " ".join((err or out).split())[-300:] or "no words"
+        return "launch.scrontab.stop: ended with status %d in job %d, which was cancelled then: %s" % (code, job, said)
 
     def load(self, names, gone):
         """The entry is brought to what is declared where it is; only a start puts it there."""

@@ -66,10 +66,12 @@ class Services:
             launch.prepare()
 
     def stop(self, names):
-        """Stop these, those that depend on others first."""
+        """Stop these, those that depend on others first; what is to be told of it, in words."""
+        said = []
         for wave in reversed(_switching.waves(self.declared)):
             for launch, mine in self._each([name for name in wave if name in names]):
-                launch.stop(mine, self.seconds(mine))
+                said.append(launch.stop(mine, self.seconds(mine)))
+        return [words for words in said if words]
 
     def load(self, names, gone):
         """Let managers read what these are and forget those that are gone, all of them services of this release."""
@@ -208,7 +210,7 @@ class Switch:
         self.after.prepare()
 
     def _stop(self):
-        self.before.stop(self.todo["stop"])
+        self.notes += self.before.stop(self.todo["stop"])
 
     def _switch(self):
         for _index, entry in self._entries():

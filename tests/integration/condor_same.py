@@ -6,6 +6,7 @@
 import json
 import subprocess
 import sys
+import time
 
 from ansible_collections.sciops.sites.plugins.module_utils import _classad, _condor
 
@@ -79,6 +80,9 @@ assert not any(ways[1].act("remove", one, "enough")[name] for name in ("success"
 past = same(lambda any: any.history(both))
 assert len(past) == 2 * len(items) and {ad["RemoveReason"].partition(" (")[0] for ad in past} == {"enough"}
 for kind in ("startd", "schedd", "master", "collector", "negotiator", "submitter", "any"):
+    ends = time.monotonic() + 60
+    while not ways[0].status(kind, None, ["Name"]) and time.monotonic() < ends:
+        time.sleep(0.5)  # each daemon tells the collector of itself, but not at once
     assert same(lambda any, kind=kind: any.status(kind, None, ["Name", "MyType"])), kind
 assert len(same(lambda any: any.schedds())) == 1
 assert same(lambda any: any.config(["NUM_CPUS", "NO_SUCH_KNOB"])) == {"NUM_CPUS": "8", "NO_SUCH_KNOB": None}

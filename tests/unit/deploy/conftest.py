@@ -20,6 +20,14 @@ root: "/opt/{{ site }}-{{ deployment }}"
 SITE = "hosts: {login1.acme.example.org: {}}\n"
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory, monkeypatch):
+    """A home without files of whoever runs the tests: preludes run in login shells, which would read those."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
 @pytest.fixture
 def built():
     """A system from the texts of its files; HEAD is put before the text of the system file."""

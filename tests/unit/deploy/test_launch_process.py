@@ -30,9 +30,9 @@ wait; wait
 class Runner:
     """A service like gitlab-runner: a script that is told of a configuration file and runs on."""
 
-    def __init__(self, folder: Path, trap: str = "") -> None:
+    def __init__(self, folder: Path) -> None:
         self.program, self.config, self.log = folder / "runner", folder / "config.toml", folder / "runner.log"
-        self.program.write_text(SCRIPT.format(trap=trap))
+        self.program.write_text(SCRIPT.format(trap=""))
         self.program.chmod(0o755)
         self.config.write_text("concurrent = 1\n")
         self.command = [str(self.program), "-c", str(self.config)]
@@ -52,13 +52,18 @@ class Runner:
     def pids(self) -> list[int]:
         return [p.pid for p in _probe.scan().values() if _probe.argv(p.pid)[-3:] == self.command]
 
+    def kill(self) -> None:
+        """End what a test left, with all that it started, in whatever way the test ended."""
+        table = _probe.scan()
+        for process in _probe.family(table, [table[pid] for pid in self.pids() if pid in table]):
+            os.kill(process.pid, signal.SIGKILL)
+
 
 @pytest.fixture
 def runner(tmp_path: Path) -> Iterator[Runner]:
     one = Runner(tmp_path)
     yield one
-    for pid in one.pids():
-        os.kill(pid, signal.SIGKILL)
+    one.kill()
 
 
 def test_dead_is_started_once_and_running_is_left_alone(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,13 +134,13 @@ def test_two_at_once_start_one(runner: Runner) -> None:
     assert runner.pids() == [pid] and len(runner.log.read_text().splitlines()) == 1
 
 
-def test_deaf_to_term_it_is_killed(tmp_path: Path) -> None:
-    one = Runner(tmp_path, "trap '' TERM")
-    one.launch().start(["runner"], 10)
-    one.up()
+def test_deaf_to_term_it_is_killed(runner: Runner) -> None:
+    runner.program.write_text(SCRIPT.format(trap="trap '' TERM"))
+    runner.launch().start(["runner"], 10)
+    runner.up()
     begun = time.monotonic()
-    one.launch().stop(["runner"], 1)
-    assert one.pids() == [] and time.monotonic() - begun >= 1
+    runner.launch().stop(["runner"], 1)
+    assert runner.pids() == [] and time.monotonic() - begun >= 1
 
 
 def test_what_cannot_be_started_is_told(runner: Runner) -> None:
