@@ -409,8 +409,42 @@ def test_r8_xpra(pool: Pool) -> None:
 
 
 @newest
+def test_cron_and_a_job_that_never_starts(pool: Pool) -> None:
+    """cron instead of the timer, once a minute; a schedd with the role removes interactive jobs that match nothing."""
+    data = f"stat -c %Y {DATA}"
+    values = {
+        "condor_hooks_publish": "cron",
+        "condor_hooks_publish_interval": 60,
+        "condor_hooks_parts": ["execute", "schedd"],
+        "condor_hooks_remove_after": 5,
+        "condor_hooks_knobs": {"PERIODIC_EXPR_INTERVAL": "2"},
+    }
+    pool.role(**values)
+    active = "systemctl is-active sciops-sites-condor-idle.timer"
+    assert pool.ssh(active, check=False) == "inactive"
+    said = pool.ssh("ls /etc/systemd/system; cat /etc/cron.d/*")
+    assert "sciops-sites-condor-idle." not in said
+    assert f"*/1 * * * * root {HOME}/publish" in said
+    again = pool.role(**values)
+    assert again.recap("changed") == 0
+    written = pool.ssh(data)
+    ours = pool.submit("true", "requirements = false")
+    others = pool.submit("true", "requirements = false", ours=False)
+    pool.wait(ours, "3")
+    assert "SYSTEM_PERIODIC_REMOVE" in pool.ad(ours, "RemoveReason")[0] and pool.status(others) == "1"
+    pool.remove(others)
+    until(lambda: pool.ssh(data) != written, 150)
+    pool.role()
+    assert "sciops" not in pool.ssh("ls /etc/cron.d")
+    assert pool.ssh(active) == "active"
+
+
+@newest
 def test_absent(pool: Pool) -> None:
     """All of it goes; but not before the last job that HTCondor could not end without it."""
+    before = everything(pool)
+    checked = pool.role("--check", condor_hooks_state="absent")
+    assert checked.recap("changed") > 2 and everything(pool) == before
     job = pool.submit("sleep 600", ours=False)
     pool.wait(job, "2")
     said = pool.role(condor_hooks_state="absent")
