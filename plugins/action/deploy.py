@@ -70,6 +70,8 @@ class ActionModule(ActionBase):
             work = self._deploy if params["state"] == "present" else self._check
             return work(target, params)
         given = {name: params[name] for name in HANDED_ON}
+        # going back sweeps too, so it must know how many releases stay
+        given["keep"] = target["keep"]
         return self._step("release_switch", root=_deploying.root_of(target, problems), state=params["state"], **given)
 
     def _target(self, caller: Json) -> tuple[Json, list[Problem]]:

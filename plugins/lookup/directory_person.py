@@ -27,6 +27,7 @@ options:
   servers:
     description:
       - Addresses of the directory's servers, such as V(ldaps://ldap.example.org). The first that answers is used.
+      - One without C(ldaps://), C(ldapi://) or C(ldap://) is asked as with C(ldap://), unencrypted.
     type: list
     elements: str
     required: true
@@ -69,7 +70,9 @@ options:
     description: Whom to log in as. Without it, the directory is asked anonymously.
     type: str
   bind_password:
-    description: Password of O(bind_dn). It needs V(ldaps://), V(ldapi://) or O(start_tls=true).
+    description: >-
+      Password of O(bind_dn). It needs O(start_tls=true), or V(ldaps://) or V(ldapi://) at the beginning of all
+      O(servers); an address without either is refused.
     type: str
 seealso:
   - module: sciops.sites.condor_session
@@ -134,10 +137,13 @@ class LookupModule(LookupBase):
             asked = [(user, _directory.query(given["filter"], user)) for user in users]
         except ValueError as exc:
             raise AnsibleLookupError(f"directory_person: {exc}") from None
-        clear = [one for one in given["servers"] if one.startswith("ldap://") and not given["start_tls"]]
+        # the library takes no blanks off, and would ask " ldaps://.." without encryption
+        given = {**given, "servers": [one.strip() for one in given["servers"]]}
+        clear = _directory.in_clear(given["servers"], given["start_tls"])
         if given["bind_password"] and clear:
             raise AnsibleLookupError(
-                f"directory_person: bind_password: would go to {clear[0]} unencrypted; use ldaps:// or start_tls"
+                f"directory_person: bind_password: would go to {clear[0]} unencrypted; "
+                "begin each of servers with ldaps:// or ldapi://, or set start_tls"
             )
         directory = Directory(given)
         try:
@@ -221,6 +227,8 @@ class Directory:
             server,
             user=given["bind_dn"],
             password=given["bind_password"],
+            # a password goes to the servers that are named, and to none that one of them names
+            auto_referrals=not given["bind_password"],
             auto_bind=ldap3.AUTO_BIND_TLS_BEFORE_BIND if given["start_tls"] else ldap3.AUTO_BIND_NO_TLS,
             receive_timeout=self._seconds,
             read_only=True,

@@ -145,6 +145,8 @@ def apply(request, folder, ends, groups):
                 work.run()
             except Late:
                 work.close("refused", "no time was left for it")
+            except Exception as error:  # what was done before stays known
+                work.close("unknown", "the request broke: %s: %s" % (type(error).__name__, error))
         results = work.results
         limit(LAST_LOOK)
         try:

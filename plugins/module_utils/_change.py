@@ -74,6 +74,7 @@ def _activate(store, params, check):
     new = params["manifest"] if params["state"] == "active" else _previous(store, state)
     _allowed(state, new, old, params)
     states = _switch.Services(old).states()
+    states.update(_up_already(new, states))
     drift = _drift(old, new)
     touched, manager = _touched(new, drift, states)
     words = {name: one["state"] for name, one in states.items()}
@@ -87,13 +88,16 @@ def _activate(store, params, check):
     todo["load"] += astray
     drift.update(astray)
     result = _result(store, state, states, drift=drift, previous=old and old["id"])
+    result["notes"] += _strangers(todo)
     if state["stopped"]:
-        todo["start"] = []
+        # somebody has started these since; what is stopped for the switch must not stay down for it
+        halted = [name for name in todo["stop"] + todo["theirs"] if words.get(name) in _switching.UP]
+        todo["start"] = [name for name in todo["start"] if name in halted]
         said = "its services were stopped by %s%s; playbooks/start.yml starts them"
         stopped = state["stopped"]
         result["notes"].append(said % (stopped["by"] or "somebody", stopped["reason"] and ": " + stopped["reason"]))
     same = old is not None and old["id"] == new["id"]
-    result.update({key: todo[name] for key, name in (("stopped", "stop"), ("started", "start"), ("kept", "kept"))})
+    result.update(stopped=todo["stop"] + todo["theirs"], started=todo["start"], kept=todo["kept"])
     result["diff"] = _diff(old, new, todo)
     if same and _switching.empty(todo):
         return result
@@ -104,11 +108,11 @@ def _activate(store, params, check):
     result.update(changed=True, release=new["id"], outcome="activated")
     if check:
         return result
-    after = _remembered(state, old, new, params)
+    becomes = _remembered(state, old, new, params)
     if not same:
         store.keep(dict(new, at=time.time()))
     try:
-        facts = _switch.Switch(store, old, new, todo).run(after)
+        facts = _switch.Switch(store, old, new, todo).run(becomes)
     except _switch.FAILURES as error:
         if not same and getattr(error, "facts", {}).get("failed_step") in ("start", "verify"):
             state["rejected"][new["id"]] = str(error)
@@ -118,6 +122,26 @@ def _activate(store, params, check):
     result.update(facts)
     result["services_seen"] = _switch.Services(new).states()
     return result
+
+
+def _up_already(new, states):
+    """States of services that run although no release has had them so far.
+
+    One that is unknown is left to the start, which looks again: its manager may be one that only the files of this
+    release make known, such as the supervisord that an earlier try has left without its configuration.
+    """
+    after = _switch.Services(new)
+    found = after.states([name for name in after.by_name if name not in states])
+    return {name: one for name, one in found.items() if one["state"] in _switching.UP}
+
+
+def _strangers(todo):
+    """What becomes of services that ran before any release had them, in words."""
+    said = (
+        ("ran before they were of a release, so they are stopped and started anew: %s", todo["theirs"]),
+        ("ran before they were of a release and go on as they are, to be restarted by hand: %s", todo["alone"]),
+    )
+    return [words % ", ".join(names) for words, names in said if names]
 
 
 def _previous(store, state):
@@ -291,9 +315,12 @@ def _services(store, params, check):
 
 
 def _intent(state, params):
-    """What is remembered of a stop: only one of everything is an intent that a deployment respects."""
-    if params["services"] or params["state"] == "restarted":
+    """What is remembered of a stop: only one of everything is an intent that a deployment respects.
+
+    It ends with what starts everything, a restart too: else the next deployment would take down what runs.
+    """
+    if params["services"]:
         return state["stopped"]
-    if params["state"] == "started":
+    if params["state"] in ("started", "restarted"):
         return None
     return state["stopped"] or {"by": params["by"], "at": time.time(), "reason": params["reason"]}

@@ -104,7 +104,7 @@ class Batch:
     @staticmethod
     def lacking(jobs: List[Dict[str, Any]], wanted: Optional[List[str]], count: int) -> int:
         if wanted is None:
-            return max(count - len(jobs), 0)
+            return max(count - len(_condor_jobs.counted(jobs)), 0)
         return len(_condor_jobs.missing(wanted, jobs))
 
     def present(self) -> List[Dict[str, Any]]:
@@ -185,13 +185,19 @@ class Batch:
             raise _condor.Refused(str(error))
 
     def one_of_two(self, cluster: int, known: Any) -> None:
-        """Take ours back where another run submitted the same at the same moment, and was first."""
-        other = _condor_cli.both(self.keyed(), "ClusterId < %d" % cluster)
-        found = {job["ClusterId"] for job in self.client.query(other, ["ClusterId"])} - known
-        if found:
-            mine = _condor_cli.both(self.keyed(), "ClusterId == %d" % cluster)
-            self.client.act("remove", mine, "sciops.sites: cluster %d is the same" % min(found))
-            self.result.update(submitted=0, cluster=min(found))
+        """Take back those of ours that another run submitted at the same moment, and was first; the others stay."""
+        lower = _condor_cli.both(self.keyed(), "ClusterId < %d" % cluster)
+        if not {job["ClusterId"] for job in self.client.query(lower, ["ClusterId"])} - set(known):
+            return
+        which = _condor_cli.both(self.keyed(), "ClusterId <= %d" % cluster)
+        asked = ["ClusterId", "ProcId", "JobStatus", "RemoveReason", _condor_jobs.ITEM]
+        jobs = self.client.query(which, asked)
+        same, other = _condor_jobs.twins(jobs, cluster, known)
+        for part in _chunks(same):
+            self.client.act("remove", _condor_jobs.ids(part), _condor_jobs.TWIN % other)
+        if same:
+            left = self.result["submitted"] - len(same)
+            self.result.update(submitted=left, cluster=cluster if left else other)
 
     # --- held jobs
 

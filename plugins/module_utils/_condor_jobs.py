@@ -18,6 +18,8 @@ from ansible_collections.sciops.sites.plugins.module_utils import _classad, _con
 #: attributes of our jobs: the key of the declaration, the item of it, what the description was, and what retries did
 KEY, ITEM, DIGEST, RETRY = "SciopsKey", "SciopsItem", "SciopsDigest", "SciopsRetry"
 STATES = {1: "idle", 2: "running", 3: "removed", 4: "completed", 5: "held", 6: "transferring", 7: "suspended"}
+#: why a job is removed whose item or place among so many a lower cluster has; HTCondor adds who did it
+TWIN, TWIN_WORDS = "sciops.sites: cluster %d is the same", re.compile(r"sciops\.sites: cluster [0-9]+ is the same")
 KEY_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}\Z")
 #: what is asked of a job to tell about it
 TOLD = [
@@ -183,8 +185,28 @@ def strangers(jobs: List[Dict[str, Any]], owner: str) -> List[str]:
 
 def missing(wanted: List[str], jobs: List[Dict[str, Any]]) -> List[str]:
     """Return the keys of items that no job in queue or history has, in their order."""
-    seen = {job.get(ITEM) for job in jobs}
+    seen = {job.get(ITEM) for job in counted(jobs)}
     return [name for name in wanted if name not in seen]
+
+
+def counted(jobs: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """Return jobs without those that were taken back because another has their place: nothing was done by them."""
+    return [job for job in jobs if job.get("JobStatus") != 3 or not TWIN_WORDS.match(str(job.get("RemoveReason")))]
+
+
+def twins(jobs: List[Dict[str, Any]], cluster: int, known: Any) -> Tuple[List[Dict[str, Any]], Optional[int]]:
+    """Return jobs of a cluster whose place a lower one has that was not known before, and the lowest of those.
+
+    A job with an item is one where a job of these has the same item, so that each item stays where it is lowest. Of
+    jobs without items, as many of the last are as these have jobs.
+    """
+    lower = [job for job in counted(jobs) if job["ClusterId"] < cluster and job["ClusterId"] not in known]
+    mine = [job for job in jobs if job["ClusterId"] == cluster]
+    items = {job[ITEM] for job in lower if job.get(ITEM) is not None}
+    same = [job for job in mine if job.get(ITEM) in items]
+    alike = sorted((job for job in mine if job.get(ITEM) is None), key=lambda job: job["ProcId"])
+    same += alike[max(len(alike) - len(lower), 0) :]
+    return same, min(job["ClusterId"] for job in lower) if lower else None
 
 
 def gone(wanted: List[str], jobs: List[Dict[str, Any]]) -> List[Dict[str, Any]]:

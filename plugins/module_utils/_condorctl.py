@@ -117,6 +117,9 @@ class Scene(_jobqueue.Scene):
                 continue
             if not asked:
                 since, asked = client.since(), True
+            if not past.get(token) and not _condorq.same_place(self.records[token].get("manager"), client.settings):
+                self.doubt[token] = _condorq.elsewhere(self.records[token])
+                continue
             skew = _condorq.SLACK if client.settings.get("schedd") else 0
             found, words = _condorq.absence(self.records[token], past.get(token, []), since, int(now), skew)
             if found == "over":

@@ -195,6 +195,19 @@ def absence(record, past, since, now, skew=0):
     )
 
 
+def same_place(one, two):
+    """Whether two settings name the same schedd; where they name it in other words, it is taken for another."""
+    return all((one or {}).get(key) == (two or {}).get(key) for key in ("schedd", "pool", "config"))
+
+
+def elsewhere(record):
+    """Why nothing is known of a record whose jobs were given to another schedd than the one that is asked."""
+    place = record.get("manager") or {}
+    words = " ".join("%s %s" % (key, place[key]) for key in ("schedd", "pool", "config") if place.get(key))
+    text = "its job was given to %s, which the settings name no more: name it again and stop it there"
+    return text % (words or "the schedd of this host")
+
+
 # --- in words
 
 

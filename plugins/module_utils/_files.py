@@ -102,7 +102,10 @@ def trusted(path, owners):
 
 
 def drift(entries):
-    """[(dest, why)] of files that are not as their entries say: missing, not a file, content, mode, owner, group."""
+    """[(dest, why)] of files that are not as their entries say: missing, not a file, content, mode, owner, group.
+
+    The first of these that holds: who may have read another content is restarted, also where the mode differs too.
+    """
     found = []
     for entry in entries:
         why = _differs(entry)
@@ -120,14 +123,19 @@ def _differs(entry):
         raise Failure("%s: cannot be looked at: %s" % (entry["dest"], error.strerror))
     if not stat.S_ISREG(seen.st_mode):
         return "not a file"
-    if stat.S_IMODE(seen.st_mode) != int(entry["mode"], 8):
-        return "mode"
     uid, gid = ids(entry)
-    if uid not in (-1, seen.st_uid):
-        return "owner"
-    if gid not in (-1, seen.st_gid):
-        return "group"
-    return "" if digest(_place.read(entry["dest"])) == entry["digest"] else "content"
+    rights = "group" if gid not in (-1, seen.st_gid) else ""
+    rights = "owner" if uid not in (-1, seen.st_uid) else rights
+    rights = "mode" if stat.S_IMODE(seen.st_mode) != int(entry["mode"], 8) else rights
+    try:
+        text = _place.read(entry["dest"])
+    except _place.Misplaced:
+        if rights:  # what keeps us from reading it is itself put right
+            return rights
+        raise
+    if text is None:
+        return "missing"
+    return rights if digest(text) == entry["digest"] else "content"
 
 
 def put(entries, backup=False):

@@ -147,11 +147,26 @@ class Jobs(_jobqueue.Queue):
         if len(alive) > 1:
             _jobqueue.Queue.waits(self, work, client, index, alive)
         elif one["word"] == "IDLE" and (one["after"] or 0) > int(time.time()):
+            doubt = self.before(work, client, one, work.actions[index]["token"])
+            if doubt:
+                work.end(index, "already", "job %d waits: %s" % (one["id"], doubt), pid=one["id"])
+                return
             trouble = client.tell(["condor_qedit", "SciopsSitesAfter", "0"], alive)
             words = trouble or "job %d may begin: the one before it is over" % one["id"]
             work.end(index, "failed" if trouble else "renewed", words, pid=one["id"])
         else:
             work.end(index, "already", "job %d waits to run" % one["id"], pid=one["id"])
+
+    def before(self, work, client, one, token):
+        """Why the job before a successor may still run, although it has left the queue; empty where it is over."""
+        record = work.look()[1].get(token) or {}
+        numbers = [number for number in record.get("jobs") or [] if number != one["id"]][-1:]
+        if not numbers:
+            return "nothing is recorded of the job before it"
+        past = client.history([one["mark"]], len(record["jobs"]), {one["user"]}) or []
+        skew = _condorq.SLACK if client.settings.get("schedd") else 0
+        found, words = _condorq.absence(dict(record, jobs=numbers), past, client.since(), int(time.time()), skew)
+        return "" if found == "over" else words
 
     def again(self, work, client, index, record, one):
         """HTCondor knows no job that waits for another.

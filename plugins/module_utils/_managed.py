@@ -61,9 +61,12 @@ def start(manager, work, indices):
     _table, known, sets = work.scene()
     live, old = work.live(known, sets), manager.specs()
     work.logs = {known[t].get("log") for t in known}
-    os.makedirs(manager.place, 0o700, exist_ok=True)
     check(manager)
-    keep(manager.folder + "/managed/shim.py", program())
+    try:
+        os.makedirs(manager.place, 0o700, exist_ok=True)
+        keep(manager.folder + "/managed/shim.py", program())
+    except OSError as error:
+        raise Failed("%s; nothing was started" % said(error), "refused")
 
     def begin(batch):
         flights, fresh = [], {}
@@ -99,6 +102,8 @@ def start(manager, work, indices):
             for flight in flights:
                 work.end(flight.index, "refused", str(error))
             return []
+        if manager.down:
+            bury(manager, work, old, fresh)
         for flight in [f for f in flights if f.unit in old and states.get(f.unit, {}).get("alive")]:
             words = "%s has it already: %s" % (manager.name, states[flight.unit]["state"])
             work.end(flight.index, "already", words, token=old[flight.unit]["token"])
@@ -161,6 +166,17 @@ def start(manager, work, indices):
         return done
 
     work.batches(indices, begin, settle)
+
+
+def bury(manager, work, old, fresh):
+    """Forget what ended together with a manager that is about to be started: it would start that again.
+
+    Whoever counts has seen that it is gone, and may have put it elsewhere meanwhile. What lives is adopted.
+    """
+    sets = work.look()[2]
+    dead = [unit for unit in old if unit not in fresh and not sets.get(old[unit]["token"])]
+    if dead:
+        drop(manager, work, dead, old)
 
 
 def fail(work, index, error):
@@ -293,13 +309,16 @@ def contract(make):
     """The functions of docs/launchers.md for a class of managers, in the order in which they are named there."""
 
     def parts(work, indices):
-        """(manager, its indices): what runs is told to who has it, also where the site's settings are others by now."""
+        """(manager, its indices): what runs is told to who has it, also where the site names another one by now."""
         every, found = specs(work.folder, make.name), {}
         owners = {spec["token"]: spec.get("manager", {}) for spec in every.values()}
         for i in indices:
             action = work.actions[i]
-            settings = owners.get(action.get("token"), action.get("manager", work.settings(make.name)))
-            found.setdefault(json.dumps(settings, sort_keys=True), (settings, []))[1].append(i)
+            settings = action.get("manager", work.settings(make.name))
+            owner = owners.get(action.get("token"), settings)
+            if make.where(owner) != make.where(settings):
+                settings = owner
+            found.setdefault(json.dumps(make.where(settings), sort_keys=True), (settings, []))[1].append(i)
         return [(make(settings, work.folder), mine) for settings, mine in found.values()]
 
     def each(function):
@@ -317,8 +336,8 @@ def contract(make):
     def looked(ask):
         settings = [ask["settings"]]
         for spec in specs(ask["folder"], make.name).values():
-            if spec.get("manager", {}) not in settings:
-                settings.append(spec["manager"])
+            if make.where(spec.get("manager", {})) not in [make.where(one) for one in settings]:
+                settings.append(spec.get("manager", {}))
         said = {"rows": [], "states": {}, "possible": [], "problems": []}
         for one in settings:
             seen = observe(make(one, ask["folder"]), ask)

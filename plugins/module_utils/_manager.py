@@ -72,13 +72,18 @@ class Manager:
 
     def __init__(self, settings, folder):
         self.settings, self.folder = settings, folder
-        self.seen = {}
+        self.seen, self.down = {}, False
         self.place = "%s/managed/%s" % (folder, self.name)
 
+    @classmethod
+    def where(cls, settings):
+        """What of settings says which manager it is; with other values of the rest it is the same one."""
+        return {}
+
     def specs(self):
-        """The specs that were made with these settings: unit -> spec."""
-        every = specs(self.folder, self.name)
-        return {unit: spec for unit, spec in every.items() if spec.get("manager", {}) == self.settings}
+        """The specs of this manager, whatever else the settings said when they were made: unit -> spec."""
+        every, here = specs(self.folder, self.name), self.where(self.settings)
+        return {unit: spec for unit, spec in every.items() if self.where(spec.get("manager", {})) == here}
 
     def spec_path(self, unit):
         return "%s/%s.json" % (self.place, unit)
@@ -121,10 +126,11 @@ class Manager:
 
     def ready(self, units):
         """``states`` before a start: a manager that the start is going to start has nothing yet. Raises Silent."""
-        self.seen = {}
+        self.seen, self.down = {}, False
         try:
             self.seen = self.states(units)
         except Down as error:
+            self.down = True
             if not self.starts:
                 raise Failed(str(error), "refused")
         return self.seen

@@ -54,7 +54,9 @@ def write_file(path, text, fill=0):
     try:
         handle = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            os.write(handle, data)
+            left = data
+            while left:  # a disk that is nearly full takes a part, and says so with the next one
+                left = left[os.write(handle, left) :]
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -439,6 +441,11 @@ def observe(request, folder, ends, groups, witness=None):
         rows.append(row(name, p, family(table, [p]), now, output(p.pid), **more))
     if witness:
         seen.update(witness(request, folder, ends, (known, sets, rows, problems, seen["boot_id"])))
+    for token, one in sorted(known.items()):
+        # a job elsewhere, of a queue that this request does not ask about
+        if token not in sets and not one.get("boot_id") and one.get("launcher") not in (request.get("launchers") or {}):
+            seen.setdefault("possible", []).append({k: one.get(k) for k in ("component", "slot", "launcher")})
+            seen["possible"][-1].update(token=token, why="%s was not asked" % one.get("launcher"))
     jobs = []
     for one in rows:
         spec = (specs.get(one["component"]) or {}).get("health")

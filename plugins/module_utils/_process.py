@@ -327,12 +327,22 @@ def rotate(work, indices):
             held = [p for p in sets[token] if appends(p.pid, path) is False]
             if held:
                 raise Failed("pid %d does not append to %s: cutting it would tear it" % (held[0].pid, path), "refused")
-            who = _logs.account(action.get("user")) if os.geteuid() else _logs.owner(path)
+            # our own folder is root's; elsewhere with the rights of who runs, so that a link leads nowhere else
+            uids = set() if path.startswith(work.folder + "/") else {uid_of(p.pid) for p in sets[token]} - {0}
+            who = _logs.person(min(uids)) if uids and not os.geteuid() else _logs.account(None)
             work.end(i, "rotated", _logs.cut(path, int(action.get("keep", 5)), who), log=path)
         except Failed as error:
             work.end(i, error.outcome, str(error))
         except OSError as error:
             work.end(i, "refused", said(error))
+
+
+def uid_of(pid):
+    """The real user of a process, 0 where it is gone. Its /proc may be root's, where it hides its core."""
+    try:
+        return int(re.search(rb"^Uid:\s+(\d+)", _probe.read("/proc/%d/status" % pid), re.M).group(1))
+    except (OSError, AttributeError):
+        return 0
 
 
 def appends(pid, path):

@@ -293,7 +293,7 @@ def rotate(queue, work, indices):
             torn = [p for p in sets.get(token, []) if _process.appends(p.pid, path) is False]
             if torn:
                 raise Failed("pid %d does not append to %s: cutting it would tear it" % (torn[0].pid, path), "refused")
-            who = _logs.account(record.get("user")) if os.geteuid() == 0 else _logs.owner(path)
+            who = _logs.account(record.get("user")) if os.geteuid() == 0 else _logs.account(None)
             work.end(i, "rotated", _logs.cut(path, int(action.get("keep", 5)), who), log=path)
         except Failed as error:
             work.end(i, error.outcome, str(error))

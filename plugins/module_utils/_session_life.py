@@ -170,19 +170,32 @@ def path(ad, name):
     return text if text.startswith("/") and "\n" not in text else None
 
 
+def pattern_faults(patterns):
+    """What is wrong with patterns for `display`: texts that begin with the option and the number of the pattern."""
+    found = []
+    for i, pattern in enumerate(patterns):
+        try:
+            groups = re.compile(pattern, re.MULTILINE).groups
+        except (re.error, OverflowError, RecursionError) as error:
+            found.append("display_patterns[%d]: %r is no regular expression: %s" % (i, pattern, error))
+            continue
+        if not groups:
+            words = "display_patterns[%d]: %r has no group; put the number of the display in parentheses"
+            found.append(words % (i, pattern))
+    return found
+
+
 def display(texts, patterns=DISPLAY):
     """The number of the display that one of these outputs names, on any line; None where none does yet.
 
-    A pattern counts for all texts before the next one is tried. Raises ValueError for one that is none.
+    A pattern counts for all texts before the next one is tried. They have no `pattern_faults`.
     """
     for pattern in patterns:
-        try:
-            found = re.compile(pattern, re.MULTILINE)
-        except re.error as error:
-            raise ValueError("%s: is no regular expression: %s" % (pattern, error))
+        found = re.compile(pattern, re.MULTILINE)
         for text in texts:
             match = found.search(text.replace("\r\n", "\n"))
-            if match and match.groups() and match.group(1).isdigit():
+            # a group that took no part has no text
+            if match and re.match(r"[0-9]{1,9}\Z", match.group(1) or ""):
                 return int(match.group(1))
     return None
 

@@ -35,7 +35,8 @@ class Place:
 def place(client, schedd=None):
     """The schedd that is meant: the named one, else the local one, else the first of the collector.
 
-    A collector that does not answer leaves only what was said.
+    A collector that does not answer leaves only what was said. One that was just started does not know all schedds yet,
+    so whether there is a local one is for this host to say: a session in another's queue would be a second one.
     """
     try:
         known = client.schedds()
@@ -49,9 +50,19 @@ def place(client, schedd=None):
     local.sort(key=lambda one: (str(one.get("Name", "")).lower() != host, str(one.get("Name"))))
     if local:
         return Place(None, local[0].get("Name"), local[0].get("MyAddress"))
+    mine = client.config(["DAEMON_LIST", "SCHEDD_NAME", "SCHEDD_ADDRESS_FILE"])
+    if "SCHEDD" in re.split(r"[\s,]+", str(mine["DAEMON_LIST"] or "").upper()):
+        name = mine["SCHEDD_NAME"] or host
+        return Place(None, name if name == host or "@" in name else name + "@" + host, address_of(mine))
     if known:
         return Place(known[0].get("Name"), known[0].get("Name"), known[0].get("MyAddress"))
     return Place(None, None, None)
+
+
+def address_of(config):
+    """The address that the schedd of this host wrote into its file, None where it did not (yet)."""
+    line = _session_life.read(config["SCHEDD_ADDRESS_FILE"] or "").split("\n")[0].strip()
+    return line if line.startswith("<") and line.endswith(">") else None
 
 
 def first(client, constraint):

@@ -57,6 +57,11 @@ class Manager(_manager.Manager):
 
     # --- where it is
 
+    @classmethod
+    def where(cls, settings):
+        # a supervisord of ours reads its own file, whatever include says
+        return {key: settings.get(key) for key in ("config", "include")} if settings.get("config") else {}
+
     def server(self):
         """What the configuration says: address, user name and password, includes. Raises Failed where it is unfit."""
         if not self.config:
@@ -189,7 +194,8 @@ class Manager(_manager.Manager):
         return [
             ("command", self.words(self.spec_path(unit))),
             ("directory", "/"),
-            ("autostart", True),
+            # a singleton may have gone elsewhere when somebody starts this supervisord again
+            ("autostart", not spec.get("only_boot")),
             ("autorestart", False if how == "never" else "unexpected"),
             ("exitcodes", EXIT_CODES[how]),
             ("startsecs", int(own.get("startsecs", 1))),
@@ -249,6 +255,7 @@ class Manager(_manager.Manager):
             have = self.infos(units)
         except Down:
             self.launch()
+            self.run_singletons(self.specs())
             return
         old = [unit for unit in units if unit in have]
         if old:
@@ -256,6 +263,15 @@ class Manager(_manager.Manager):
         self.ask("reread")
         for unit, said in zip(units, self.ask("many", [("addProcessGroup", unit) for unit in units])):
             if isinstance(said, _supervisor.Fault):
+                raise Failed("supervisord: %s: %s" % (unit, said.text))
+        known = self.specs()
+        self.run_singletons({unit: known[unit] for unit in units if unit in known})
+
+    def run_singletons(self, specs_of):
+        """Start those that it does not start by itself."""
+        units = sorted(unit for unit, spec in specs_of.items() if spec.get("only_boot"))
+        for unit, said in zip(units, self.ask("many", [("startProcess", unit, False) for unit in units])):
+            if isinstance(said, _supervisor.Fault) and said.code != _supervisor.ALREADY_STARTED:
                 raise Failed("supervisord: %s: %s" % (unit, said.text))
 
     def end(self, units):
@@ -292,7 +308,7 @@ class Manager(_manager.Manager):
     def forget(self, units):
         try:
             self.clear(units)
-            if not self.config and not self.specs():
+            if not self.config and not _manager.specs(self.folder, self.name):
                 self.ask("call", "shutdown")
         except Down:
             pass

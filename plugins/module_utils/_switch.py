@@ -36,6 +36,7 @@ class Services:
     def __init__(self, manifest):
         self.declared = manifest["services"] if manifest else []
         self.by_name = {one["name"]: one for one in self.declared}
+        self.managers, self.own = _switching.managers(manifest)
         self.launches = _launches.launches(manifest["launch"], self.declared) if manifest else []
 
     def place(self, name):
@@ -55,11 +56,13 @@ class Services:
             if mine:
                 yield launch, mine
 
-    def states(self):
+    def states(self, names=None):
+        """States of these services, by default of all."""
+        names = list(self.by_name if names is None else names)
         found = {}
-        for launch in self.launches:
+        for launch, _mine in self._each(names):
             found.update(launch.states())
-        return found
+        return {name: found[name] for name in names if name in found}
 
     def prepare(self):
         for launch in self.launches:
@@ -91,8 +94,12 @@ class Services:
                 self.verify(wave)
 
     def manage(self):
-        """Have managers read a changed file of their own; what happened, in words."""
-        return [said for said in [launch.manager() for launch in self.launches] if said]
+        """Have the deployment's manager read a changed file of its own; what happened, in words.
+
+        One that a service has for itself is none of it: what runs there goes on.
+        """
+        mine = [name for name in self.by_name if self.managers[name] == self.own]
+        return [said for said in [launch.manager() for launch, _names in self._each(mine)] if said]
 
     def verify(self, names):
         """Wait until these are up and healthy; what is said of those that wait in a queue. Trouble with the reasons."""
@@ -142,6 +149,8 @@ class Switch:
     def __init__(self, store, old, new, todo, journal=None):
         self.store, self.old, self.new, self.todo = store, old, new, todo
         self.before, self.after = Services(old), Services(new)
+        # the journal of an older version has neither
+        self.theirs, self.alone = todo.get("theirs", []), todo.get("alone", [])
         self.journal = journal
         self.steps, self.down, self.notes = [], None, []
 
@@ -157,7 +166,7 @@ class Switch:
         self.store.note(self.journal)
         try:
             self.step("prepare", self._prepare)
-            if self.todo["stop"]:
+            if self.todo["stop"] + self.theirs:
                 self.down = time.monotonic()
             self.step("stop", self._stop)
             self.step("switch", self._switch)
@@ -211,6 +220,7 @@ class Switch:
 
     def _stop(self):
         self.notes += self.before.stop(self.todo["stop"])
+        self.notes += self.after.stop(self.theirs)
 
     def _switch(self):
         for _index, entry in self._entries():
@@ -276,21 +286,36 @@ class Switch:
         facts = {"steps": self.steps, "failed_step": failed}
         facts.update(getattr(error, "facts", {}))
         try:
-            self.undo(failed)
+            lost = self.undo(failed)
         except FAILURES as second:
             words = "step %s failed: %s. Going back to %s failed too: %s. Run again: it is tried once more."
             facts["outcome"] = "broken"
             old = self.old["id"] if self.old else "nothing"
             raise _transaction.Trouble(words % (failed, error, old, second), **facts)
         facts["outcome"] = "rolled_back"
-        if self.down is not None:
+        if self.down is not None and not lost:
             facts["downtime"] = round(time.monotonic() - self.down, 3)
         words = "step %s failed: %s. %s"
         rest = "Release %s is live as before." % self.old["id"] if self.old else "Nothing is live, as before."
+        if lost:
+            rest = (
+                self.back_to(lost) + ". Files and links are as before: put that right, deploy another version, or stop"
+            )
+            rest = rest[:1].upper() + rest[1:] + "."
         raise _transaction.Trouble(words % (failed, error, rest), **facts)
 
+    def back_to(self, lost):
+        """Where the way back has led to, in words; `lost` says why services did not come up, empty where all did."""
+        words = "back to %s" % (self.old["id"] if self.old else "nothing")
+        whose = ", whose services do not come up: %s" if self.old else ", and what ran before does not come up: %s"
+        return words + whose % lost if lost else words
+
     def undo(self, phase):
-        """Go back from anywhere; may itself be cut off and begun again."""
+        """Go back from anywhere; may itself be cut off and begun again. Why services did not come up, in words.
+
+        That they did not is told and no more. With the journal kept for it nothing but this way back would ever be
+        tried again, neither a release that would help nor a stop.
+        """
         self.journal["cut_off"] = phase
         with contextlib.suppress(_place.Misplaced):  # a full disk must not keep it from going back
             self._phase("undo")
@@ -299,6 +324,7 @@ class Switch:
         self.steps.append(entry)
         try:
             self._back(phase)
+            entry["detail"] = lost = self._revive()
             entry["outcome"] = "done"
         except FAILURES as error:
             entry["detail"] = str(error)
@@ -306,23 +332,41 @@ class Switch:
         finally:
             entry["seconds"] = round(time.monotonic() - begun, 3)
         self.clean()
+        return lost
 
     def _back(self, phase):
-        if phase not in ("prepare", "stop"):
-            touched = set(self.todo["load"] + self.todo["start"])
-            if phase != "switch":  # nothing of the new release was started before
-                self.after.stop([name for name in self.after.by_name if name in touched])
-            self._restore()
-            if self.todo["manager"]:
-                self.before.manage()
-            gone = self._left(self.before, self.after)
-            self.after.load([], self._left(self.after, self.before))
-            self.before.load([name for name in self.before.by_name if name in touched or name in gone], [])
-        states = self.before.states()
-        again = [name for name in self.journal["up"] if name in self.before.by_name]
-        down = [name for name in again if states[name]["state"] not in _switching.UP]
-        self.before.start(down)
-        self.before.verify(down)
+        """Files, links and managers as they were, and nothing runs of the new release."""
+        if phase in ("prepare", "stop"):
+            return
+        touched = set(self.todo["load"] + self.todo["start"])
+        if phase != "switch":  # nothing of the new release was started before
+            self.after.stop([name for name in self.after.by_name if name in touched])
+        self._restore()
+        if self.todo["manager"]:
+            self.before.manage()
+        gone = self._left(self.before, self.after)
+        # what others had in a manager stays there
+        fresh = [name for name in self._left(self.after, self.before) if name not in self.theirs + self.alone]
+        self.after.load([], fresh)
+        self.before.load([name for name in self.before.by_name if name in touched or name in gone], [])
+
+    def _revive(self):
+        """Start what ran before; why some of it does not come up, in words."""
+        lost = []
+        # nobody knows whether the health check of the new release holds for what others had started
+        theirs = [dict(one, health=None) for one in self.new["services"] if one["name"] in self.theirs]
+        theirs = Services(dict(self.new, services=theirs))
+        for services, up in ((self.before, self.journal["up"]), (theirs, self.theirs)):
+            try:
+                states = services.states([name for name in up if name in services.by_name])
+                down = [name for name in states if states[name]["state"] not in _switching.UP]
+                if services is theirs:  # their managers have read what is now gone
+                    services.load(down, [])
+                services.start(down)
+                services.verify(down)
+            except FAILURES as error:
+                lost.append(str(error))
+        return "; ".join(lost)
 
     def _restore(self):
         for _index, entry in self._entries():
@@ -379,9 +423,6 @@ def recover(store):
         switch.spare()
         switch.clean()
         return "the switch to %s had been cut off after it was verified: kept" % journal["id"]
-    switch.undo(phase)
-    return "the switch to %s had been cut off in step %s: back to %s" % (
-        journal["id"],
-        phase,
-        journal["from"] or "nothing",
-    )
+    lost = switch.undo(phase)
+    words = "the switch to %s had been cut off in step %s: %s"
+    return words % (journal["id"], phase, switch.back_to(lost))

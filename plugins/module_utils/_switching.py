@@ -11,7 +11,7 @@ Python 3.6 and the standard library, no f-strings (see _probe).
 import hashlib
 import json
 
-from ansible_collections.sciops.sites.plugins.module_utils import _release
+from ansible_collections.sciops.sites.plugins.module_utils import _launch, _release
 
 UP = ("running", "starting", "waiting")
 _FILE = ("digest", "mode", "owner", "group")
@@ -84,29 +84,52 @@ def ordered(services):
     return [name for wave in waves(services) for name in wave]
 
 
+def managers(manifest):
+    """({service: (launch method, its settings)} of a release, those of the deployment, which not every one shares)."""
+    if manifest is None:
+        return {}, None
+    launch = manifest["launch"]
+    found = {
+        one["name"]: (method, settings)
+        for method, settings, some in _launch.groups(launch, manifest["services"])
+        for one in some
+    }
+    return found, (launch.get("method"), launch.get(launch.get("method")) or {})
+
+
 def plan(old, new, states, drift, touched):
     """How the host gets from release `old` (None before the first) to `new`.
 
-    `states` {name: word} are those of the services as they are, `drift` {dest: why} the files of `new` that are not as
-    `new` has them although `old` has them so, `touched` the names of services that may have read a file with other
-    content.
+    `states` {name: word} are those of the services as they are, also of those that only `new` has: others may have
+    started what now becomes ours. `drift` {dest: why} are the files of `new` that are not as `new` has them although
+    `old` has them so, `touched` the names of services that may have read a file with other content.
 
-    Returns {"stop", "start", "load", "gone", "kept": names in order, "put": indices of files, "drop": paths,
-    "link": bool, "manager": bool}.
+    Returns {"stop", "start", "load", "gone", "kept": names in order, "theirs": names in order of services of `new`
+    that run and are of no release, to be stopped with the rest, "alone": those that go on as they run, "put": indices
+    of files, "drop": paths, "link": bool, "manager": bool}.
     """
-    before = {one["name"] for one in old["services"]} if old else set()
     after = [one["name"] for one in new["services"]]
-    same_launch = bool(old) and old["launch"] == new["launch"]
+    (before, _own), (here, own) = managers(old), managers(new)
+    manager = bool(old) and old["launch"] == new["launch"] and old["manager"] != new["manager"]
+    # a service under a manager of its own has nothing to do with settings and files of the deployment's
     changed = [
         name
         for name in after
-        if name in before and (not same_launch or old["prints"].get(name) != new["prints"].get(name) or name in touched)
+        if name in before
+        and (
+            before[name] != here[name]
+            or old["prints"].get(name) != new["prints"].get(name)
+            or name in touched
+            or (manager and here[name] == own)
+        )
     ]
     gone = [name for name in ordered(old["services"]) if name not in after] if old else []
-    manager = same_launch and old["manager"] != new["manager"]
-    if manager:
-        changed = [name for name in after if name in before]
     fresh = [name for name in after if name not in before]
+    # a start does nothing to what runs, which would then be taken for what this release has started
+    running = [one for one in new["services"] if one["name"] in fresh and states.get(one["name"]) in UP]
+    alone = [one["name"] for one in running if one.get("apart") or here[one["name"]][0] == "process"]
+    theirs = [one["name"] for one in running if one["name"] not in alone]
+    fresh = [name for name in fresh if name not in alone]
     # a service that should run and does not is started again; what keeps its process is left alone
     idle = [n for n in after if n not in changed and n not in fresh and states.get(n, "unknown") not in UP]
     stop = [name for name in changed if states.get(name) != "stopped"]
@@ -126,6 +149,8 @@ def plan(old, new, states, drift, touched):
         "load": [name for name in start if name in changed or name in fresh],
         "gone": gone,
         "kept": [name for name in start if name not in changed and name not in fresh and name not in idle],
+        "theirs": [name for name in reversed(start) if name in theirs],
+        "alone": [name for name in start if name in alone],
         "put": put,
         "drop": sorted(dest for dest in there if dest not in wanted),
         "link": _link(old) != _link(new),

@@ -37,10 +37,14 @@ class Manager(_manager.Manager):
 
     def __init__(self, settings, folder):
         _manager.Manager.__init__(self, settings, folder)
-        scope = settings.get("scope") or "auto"
-        self.scope = ("user" if os.geteuid() else "system") if scope == "auto" else scope
+        self.scope = self.where(settings)["scope"]
         self.tool = _systemctl.Systemd(self.scope, float(settings.get("timeout") or 10))
         self.ended, self.kept = [], set()
+
+    @classmethod
+    def where(cls, settings):
+        scope = settings.get("scope") or "auto"
+        return {"scope": ("user" if os.geteuid() else "system") if scope == "auto" else scope}
 
     def ask(self, what, *args):
         """One method of the tool, its ways to fail as those of a manager."""

@@ -181,6 +181,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
+    faults = _session_life.pattern_faults(given["display_patterns"])
+    if faults:
+        module.fail_json(msg="condor_session_info: %s" % "; ".join(faults))
     known = json.loads(given["payload"] or "[]")
     result = {"changed": False}
     if given["check_commands"]:

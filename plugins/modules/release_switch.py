@@ -47,7 +47,7 @@ options:
       - With V(started), services that should run and do not are started, and the word of V(stopped) is taken back.
       - With V(stopped), they are stopped, and stay so until V(started) says otherwise; a release that is put live
         meanwhile is not started.
-      - With V(restarted), they are stopped and started.
+      - With V(restarted), they are stopped and started; of all services, this takes back the word of V(stopped) too.
     type: str
     choices: [active, previous, started, stopped, restarted]
     default: active
@@ -108,7 +108,8 @@ previous:
   type: str
   sample: 2.8.0-77ab03c1d2e4
 outcome:
-  description: What became of it. V(broken) says that going back failed too.
+  description: What became of it. V(broken) says that going back failed too. Where only services of the old
+      release do not come up, it is V(rolled_back), and the message says so.
   returned: always but where the input is wrong
   type: str
   sample: activated

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.sciops.sites.plugins.plugin_utils import _wire
 from ansible_collections.sciops.sites.plugins.plugin_utils._fleet import fits_class
 from ansible_collections.sciops.sites.plugins.plugin_utils._launcher import MANAGER_TIMEOUT, PROCESS, launcher_for
 
@@ -30,7 +31,8 @@ def request_for(declaration: Json, host: str, mode: str, *, known: t.Iterable[st
     }
     request = {"mode": mode, "site": declaration["site"], "deployment": declaration["deployment"], "host": host}
     request = {**request, "components": watched, **more}
-    names = {*launchers_on(declaration, host), *known} - {PROCESS}
+    # what a record on a host names and this version does not have stays possible, since nobody can ask about it
+    names = {*launchers_on(declaration, host), *(set(known) & set(_wire.LAUNCHERS))} - {PROCESS}
     if names:
         settings = declaration.get("launchers") or {}
         request["launchers"] = {name: settings.get(name, {}) for name in sorted(names)}

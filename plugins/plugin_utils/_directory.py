@@ -40,6 +40,15 @@ def query(template: str, user: str) -> str:
     return template.replace(USER, escape(user))
 
 
+def in_clear(servers: Sequence[str], start_tls: bool) -> list[str]:
+    """Servers to which a password would go in clear text: all that are not known to be encrypted or of this host.
+
+    An address without a scheme is one, for it is asked as with ldap://.
+    """
+    safe = ("ldaps://", "ldapi://")
+    return [] if start_tls else [one for one in servers if not one.strip().lower().startswith(safe)]
+
+
 def address(text: str) -> bool:
     """True for what can be the address of a person."""
     return len(text) <= 254 and _ADDRESS.fullmatch(text) is not None

@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 _OWNED: Json = {"owner": None, "group": None}
 _DEFAULTS: dict[str, Json] = {
-    "folders": {"mode": "0750", **_OWNED, "acl": []},
+    "folders": {"mode": "0750", **_OWNED, "acl": None},  # none: what is there stays; an empty list takes it away
     "files": {"mode": "0600", **_OWNED, "validate": None, "restarts": "all", "secret": False},
     "services": {"unit": None, "launch": None, "settle": 3, "timeout": 60, "health": None, "after": [], "apart": False},
     "checks": {"timeout": 5},
@@ -40,12 +40,23 @@ _TYPES: dict[str, dict[Path, str]] = {
         ("port",): "port",
         ("free",): "size",
         ("path",): "path",
+        ("writable",): "path",
+        ("log",): "path",
+        ("log_age",): "duration",
         ("timeout",): "duration",
     },
 }
-#: Where a secret may stand: an install method hands these over in a way that nobody sees.
-_CONFIDENTIAL = ("username", "password")
+#: Settings of `install` in which a secret may stand: those that the methods have in SECRETS, which nobody sees.
+_CONFIDENTIAL = ("password", "index_url")
+_CONFIDENTIAL_WORDS = (
+    "uses a secret; secrets may stand in files, and in `password` and `index_url` of an install method"
+)
 _RESTARTS = ("all", "none", "manager")
+
+
+def _confidential(path: Path) -> bool:
+    """Whether a place is a secret of an install method, which goes to the host apart from the settings."""
+    return len(path) == 3 and path[0] == "install" and path[2] in _CONFIDENTIAL
 
 
 class Values(Protocol):
@@ -148,8 +159,8 @@ class _Sections:
     def _text(self, path: Path, text: str, expression: bool = False) -> Any:
         try:
             value = self._values.evaluate(text, expression)
-            if self._values.secret(text, expression) and path[-1] not in _CONFIDENTIAL:
-                self._fault(path, "uses a secret; secrets may stand in files, and in `username` and `password`", text)
+            if self._values.secret(text, expression) and not _confidential(path):
+                self._fault(path, _CONFIDENTIAL_WORDS, text)
             return value
         except NoValue as exc:
             self._whole = False
@@ -182,7 +193,7 @@ class _Sections:
                 inside["command"] = [str(word) for word in inside["command"]]
             else:
                 self._fault((*path, "command"), "must give a list of words", inside["command"])
-        if "acl" in entry:
+        if entry.get("acl"):
             entry["acl"] = [item for item in entry["acl"] if item]
 
     def _fault(self, path: Path, message: str, value: Any = MISSING) -> None:

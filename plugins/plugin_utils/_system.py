@@ -44,6 +44,8 @@ PLUGIN = "sciops.sites.system"
 RESERVED = ("system", "site", "deployment", "host", "address", "machine", "version", "root")
 #: Kinds of values that must differ between the targets of one machine (dns: between all targets).
 KINDS = ("port", "path", "unit", "dns")
+#: What is asked of a host, one in each check, as the host has them in _checks.KINDS.
+CHECKS = ("url", "port", "command", "program", "free", "writable", "log_age")
 KEEP = 3
 ROOT = "{{ INSTALL_DIR }}"
 
@@ -406,11 +408,10 @@ def _fit(system: System) -> None:
         if service["name"] in services[:index]:
             told.append(problem(document, ("services", index, "name"), "two services have this name", service["name"]))
     for index, one_check in enumerate(document.data.get("checks") or []):
-        kinds = [kind for kind in ("url", "port", "command", "program", "free") if kind in one_check]
+        kinds = [kind for kind in CHECKS if kind in one_check]
         if len(kinds) != 1:
-            told.append(
-                problem(document, ("checks", index), "must have one of url, port, command, program and free", kinds)
-            )
+            words = f"must have one of {', '.join(CHECKS[:-1])} and {CHECKS[-1]}"
+            told.append(problem(document, ("checks", index), words, kinds))
 
 
 def _places(system: System) -> None:

@@ -19,6 +19,7 @@ import pytest
 from bed.echo import SECRET, Echo
 from bed.fleet import Fleet
 from bed.play import ROOT, Player
+from unit.condor.hooks_home import module
 
 pytestmark = pytest.mark.hosts
 
@@ -131,3 +132,45 @@ def test_a_system_is_deployed_and_goes_back(two: Fleet, play: Player, tmp_path: 
     assert echo.deploy("acme", "2").recap("changed") == 0
     assert echo.do("rollback", "acme").rc == 0
     assert echo.answer("acme") == f"1|hello|{SECRET}"
+
+
+#: the role's own values with what a site sets, written by what writes settings.json
+HOOKS = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role:
+        name: sciops.sites.condor_hooks
+        tasks_from: check
+        public: true
+    - ansible.builtin.copy:
+        content: "{{ __condor_hooks_settings | combine({'execute': ['/x']}) | to_nice_json }}\\n"
+        dest: "{{ folder }}/settings.json"
+        mode: "0600"
+    - ansible.builtin.copy:
+        content: "{{ __condor_hooks_execute_knobs | combine(__condor_hooks_schedd_knobs) | to_nice_json }}\\n"
+        dest: "{{ folder }}/knobs.json"
+        mode: "0600"
+"""
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"idle_trigger": 0, "preempt_after": "0", "mail_text": 'It\'s "idle",\n$owner\n'}]
+)
+def test_settings_of_the_hooks_of_condor(tmp_path: Path, play: Player, given: dict[str, object]) -> None:
+    """A template that gives a number or null is text before 2.19, and settings.json must have it as what it is."""
+    (tmp_path / "hooks.yml").write_text(HOOKS)
+    values = {"folder": str(tmp_path), "ansible_python_interpreter": sys.executable, "ansible_connection": "local"}
+    values |= {f"condor_hooks_{name}": value for name, value in given.items()}
+    done = play(str(tmp_path / "hooks.yml"), "localhost,", "-e", json.dumps(values))
+    assert done.rc == 0, done.stdout + done.stderr
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    common = module("_common")
+    known = {name: value for name, value in common.DEFAULTS.items() if name != "sshd"}
+    # these are what the role says otherwise than the hooks do
+    known |= {"execute": ["/x"], "print_limit": 1048336, "data_max_age": 600}
+    known |= {"idle_trigger": 172800, "preempt_after": 259200}
+    known |= {"idle_trigger": None, "preempt_after": None, "mail_text": given["mail_text"]} if given else {}
+    assert settings == known and common.check_settings(settings)
+    knobs = json.loads((tmp_path / "knobs.json").read_text())
+    assert ("IDLE_WARNING_TRIGGER" in knobs) == (not given) and "PREEMPT" not in knobs

@@ -124,6 +124,9 @@ all=(lint unit demo artifact sanity matrix molecule integration conformance)
 
 finish() {
   local rc=$?
+  # what runs side by side, where this one is stopped in the middle
+  # shellcheck disable=SC2046
+  [ -z "$(jobs -p)" ] || kill $(jobs -p) 2>/dev/null || true
   [ ! -d "$BED_DIR" ] || "$root/tests/bed/bed.sh" down orphans || true
   for b in "$BED_DIR"/[0-9]*/owner; do # hosts of this very run, where it was stopped in the middle
     if [ -f "$b" ] && [ "$(cat "$b")" = $$ ]; then "$root/tests/bed/bed.sh" down "$(basename "$(dirname "$b")")" || true; fi

@@ -19,6 +19,8 @@ import _common as common
 
 NEEDED = ("HMDCUseXpra", "LocalJobDir", "ClusterId", "ProcId", "ExitCode", "ExitBySignal")
 DEEPEST = 200
+#: a copy of a log that is not whole yet, in the folder of logs
+HALF = ".half-copied-log"
 
 
 def failed(ad, reason):
@@ -68,6 +70,55 @@ def mounted_below(path, mounts="/proc/self/mountinfo"):
     return any(point == path or point.startswith(path + "/") for point in points)
 
 
+def move(name, folder, place):
+    """Move a plain file of an open folder into another, also into one of another file system. Raises OSError."""
+    try:
+        os.rename(name, name, src_dir_fd=folder, dst_dir_fd=place)
+    except OSError as exc:
+        if exc.errno != errno.EXDEV:
+            raise
+        copy(name, folder, place)
+        os.unlink(name, dir_fd=folder)
+
+
+def copy(name, folder, place):
+    """Copy a plain file of an open folder into another: afterwards the whole file is there, or what was before."""
+    source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        found = os.fstat(source)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "no plain file", name)
+        drop(HALF, place)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        target = os.open(HALF, flags, 0o600, dir_fd=place)
+        try:
+            try:
+                piece = os.read(source, 1 << 20)
+                while piece:
+                    while piece:
+                        piece = piece[os.write(target, piece) :]
+                    piece = os.read(source, 1 << 20)
+                os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+                os.fsync(target)
+            finally:
+                # some file servers say only here that there is no room
+                os.close(target)
+            os.rename(HALF, name, src_dir_fd=place, dst_dir_fd=place)
+        except BaseException:
+            drop(HALF, place)
+            raise
+    finally:
+        os.close(source)
+
+
+def drop(name, place):
+    """Remove a file of an open folder, where it is there."""
+    try:
+        os.unlink(name, dir_fd=place)
+    except FileNotFoundError:
+        pass
+
+
 def keep_logs(folder, name, settings):
     """Move the logs of an open folder to the folder of logs; returns the names that stay where they are."""
     stay, place = [], None
@@ -80,7 +131,7 @@ def keep_logs(folder, name, settings):
             try:
                 if place is None:
                     place = common.make_below(os.path.realpath(common.fill(settings["log_root"])), [name])
-                os.rename(one, one, src_dir_fd=folder, dst_dir_fd=place)
+                move(one, folder, place)
             except (OSError, common.Refused) as exc:
                 common.say("the log %s stays in the folder of the job: %s" % (one, exc))
                 stay.append(one)

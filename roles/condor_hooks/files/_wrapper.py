@@ -37,9 +37,12 @@ def choose_cpus(allowed, count, slot):
 
 
 def slot_number(name):
-    """The last number of a slot's name: 3 of slot1_3@host."""
-    match = re.match(r"slot(?:[0-9]+_)?([0-9]+)(?:@|\Z)", name or "")
-    return int(match.group(1)) if match else 1
+    """The number of a slot: 3 of slot3@host and of slot1_3@host. None where it does not tell the slot from all others.
+
+    Each partitionable slot counts those that it parts into by itself: slot1_1 and slot2_1 are on one machine.
+    """
+    match = re.match(r"slot(?:1_)?([0-9]+)(?:@|\Z)", name or "")
+    return int(match.group(1)) if match else None
 
 
 def set_limits(machine, settings):
@@ -56,12 +59,21 @@ def set_limits(machine, settings):
         if cpus is None or cpus < 1:
             failed.append("processors: the machine ad says no Cpus")
         else:
-            number = slot_number(common.text_of(machine, "Name"))
-            try:
-                os.sched_setaffinity(0, choose_cpus(os.sched_getaffinity(0), int(cpus), number))
-            except (OSError, ValueError) as exc:
-                failed.append("processors: %s" % exc)
+            failed += _pin(common.text_of(machine, "Name"), int(cpus))
     return failed
+
+
+def _pin(name, cpus):
+    number = slot_number(name)
+    if number is None:
+        words = "processors: of the name of the slot (%s) it is not known which are its own"
+        words += "; have HTCondor choose them (ASSIGN_CPU_AFFINITY), and set condor_hooks_cpu_affinity: false"
+        return [words % common.plain(name or "none", 100)]
+    try:
+        os.sched_setaffinity(0, choose_cpus(os.sched_getaffinity(0), cpus, number))
+    except (OSError, ValueError) as exc:
+        return ["processors: %s" % exc]
+    return []
 
 
 def _limit(name, soft, hard):

@@ -175,6 +175,17 @@ def test_a_restarted_schedd_that_lost_its_queue(bed: Bed, history: dict) -> None
     assert len(bed.calls("condor_submit")) == 1
 
 
+def test_jobs_of_another_schedd_than_the_one_that_is_asked(bed: Bed) -> None:
+    """The settings name another one by now: what the first has may run, and nobody here can tell."""
+    token = bed.start(manager={"schedd": "one.example.org"})
+    bed.set(jobs=[])
+    bed.up(100000)
+    why = bed.observe()["possible"][0]["why"]
+    assert why.startswith("its job was given to schedd one.example.org, which the settings name no more")
+    assert bed.work(bed.action())[0]["outcome"] == "refused"
+    assert bed.work(bed.other("stop", token))[0]["outcome"] == "unknown" and bed.record(token)
+
+
 def test_a_reply_of_condor_submit_that_was_lost(bed: Bed) -> None:
     """It was submitted: known by its mark. It was not: in doubt for a while, and then free."""
     bed.timeout = 0.6
@@ -268,6 +279,12 @@ def test_renew_queues_one_successor_that_waits_for_the_end_of_the_other(bed: Bed
     rows = bed.observe()["rows"]
     assert len(rows) == 1 and rows[0]["pid"] == 41 and "renew" not in rows[0]
     assert bed.work(bed.other("renew", token))[0]["outcome"] == "already"
+    # the other was forced out of the queue, and nobody heard its node: it runs until its lease is over
+    forced = first | {"JobStatus": 3, "EnteredCurrentStatus": int(time.time()), "RemoteHost": "slot1@n1"}
+    bed.set(jobs=[second], past=[forced])
+    result = bed.work(bed.other("renew", token))[0]
+    assert result["outcome"] == "already" and "was forced out of the queue" in result["message"], result
+    assert bed.state()["jobs"][0]["SciopsSitesAfter"] > time.time()
     # the other is over before its time: nothing is left to wait for
     bed.set(jobs=[second], past=[first | {"JobStatus": 4, "RemoteHost": None}])
     (row,) = bed.observe()["rows"]

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -152,6 +154,66 @@ def test_r12_another_file_system_is_not_entered(jobs: Jobs) -> None:
         hook.remove_tree(top, "shell_1", os.fstat(top).st_dev + 1)
     os.close(top)
     assert (jobs.folder / "out.txt").exists()
+
+
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the folder of logs be on another file system."""
+    rename = os.rename
+
+    def refuses(src: str, dst: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        if src_dir_fd != dst_dir_fd:
+            raise OSError(errno.EXDEV, "Invalid cross-device link", src)
+        rename(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "rename", refuses)
+
+
+def test_r12_logs_go_to_another_file_system(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere(monkeypatch)
+    large = os.urandom(3 << 20)
+    (jobs.folder / "x.log").write_bytes(large)
+    os.utime(jobs.folder / "out.txt", (1000, 2000))
+    # of a run that was killed, and of the same job when it was evicted
+    (jobs.logs / "shell_1").mkdir(parents=True)
+    (jobs.logs / "shell_1" / hook.HALF).write_text("half")
+    (jobs.logs / "shell_1" / "out.txt").write_text("before")
+    (jobs.folder / "evil.txt").symlink_to(jobs.outside / "precious.txt")
+    jobs.clean()
+    kept = jobs.logs / "shell_1"
+    assert not jobs.folder.exists() and jobs.untouched()
+    assert sorted(os.listdir(kept)) == ["out.txt", "shell.out.txt", "x.log"]
+    assert (kept / "x.log").read_bytes() == large and (kept / "out.txt").read_text() == "out.txt"
+    assert {(kept / one).stat().st_mode & 0o777 for one in os.listdir(kept)} == {0o600}
+    assert (kept / "out.txt").stat().st_mtime == 2000
+
+
+def test_r12_logs_go_to_a_real_other_file_system(jobs: Jobs) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        if Path(other).stat().st_dev == jobs.root.stat().st_dev:
+            pytest.skip("/dev/shm is the file system of the test's folder")
+        jobs.clean(log_root=other)
+        assert not jobs.folder.exists()
+        assert sorted(os.listdir(f"{other}/shell_1")) == ["out.txt", "shell.out.txt", "x.log"]
+
+
+def test_r12_a_log_that_cannot_be_copied_stays_and_nothing_half_is_left(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere(monkeypatch)
+    sync, calls = os.fsync, []
+
+    def full(fd: int) -> None:
+        calls.append(fd)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", full)
+    jobs.clean()
+    assert "the log shell.out.txt stays in the folder of the job" in capsys.readouterr().err
+    assert sorted(os.listdir(jobs.logs / "shell_1")) == ["out.txt", "x.log"]
+    assert (jobs.folder / "shell.out.txt").read_text() == "shell.out.txt"
+    assert not (jobs.folder / "out.txt").exists()
 
 
 def test_r12_mounts_are_seen(tmp_path: Path) -> None:

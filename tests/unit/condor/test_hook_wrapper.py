@@ -212,5 +212,24 @@ def test_processors(allowed: set[int], count: int, slot: int) -> None:
 
 
 def test_slot_numbers() -> None:
-    names = ["slot1@h", "slot3", "slot1_12@h", "slot2_7", "other", None]
-    assert [wrapper.slot_number(name) for name in names] == [1, 3, 12, 7, 1, 1]
+    names = ["slot1@h", "slot3", "slot1_12@h", "slot2_7", "slot11_1@h", "slot1_2_1@h", "other", None]
+    assert [wrapper.slot_number(name) for name in names] == [1, 3, 12, None, None, None, None, None]
+
+
+def test_r8_slots_of_another_partitionable_slot_are_not_narrowed(slot: Slot) -> None:
+    """slot1_1 and slot2_1 would get the same processors, and share them while others are free."""
+    slot.home.configure(job_roots=[f"{slot.folder}/jobs"], memory_limits=False)
+    slot.ad("machine", "Cpus = 1", 'Name = "slot2_1@h1"')
+    said = slot.echo()
+    assert said["cpus"] == len(os.sched_getaffinity(0))
+    assert "a limit is not set" in said["stderr"] and "slot (slot2_1@h1)" in said["stderr"]
+    assert "ASSIGN_CPU_AFFINITY" in said["stderr"]
+    slot.home.configure(job_roots=[f"{slot.folder}/jobs"], limits_required=True)
+    assert b"a limit cannot be set: processors" in slot.run("/bin/echo").stderr
+    slot.home.configure(job_roots=[f"{slot.folder}/jobs"], limits_required=True, cpu_affinity=False)
+    assert slot.run("/bin/echo", "runs").stdout == b"runs\n"
+    for name in ("slot2@h1", "slot1_2@h1"):
+        slot.home.configure(job_roots=[f"{slot.folder}/jobs"], memory_limits=False)
+        slot.ad("machine", "Cpus = 1", f'Name = "{name}"')
+        said = slot.echo()
+        assert said["cpus"] == 1 and said["stderr"] == ""

@@ -280,7 +280,10 @@ class Schedd(_condor.Client):
         _condor.Client.__init__(self, None, None, None, 1)
         self.jobs: list[dict] = []
         self.asked: list[str] = []
+        self.past: list[dict] = []
         self.lose, self.other = False, 0
+        #: of how many items or jobs the other run at the same moment knows
+        self.others: int | None = None
 
     def query(self, constraint=None, projection=None, limit=None) -> list[dict]:  # type: ignore[no-untyped-def]
         self.asked.append("query")
@@ -293,12 +296,13 @@ class Schedd(_condor.Client):
 
     def history(self, constraint=None, projection=None, limit=None) -> list[dict]:  # type: ignore[no-untyped-def]
         self.asked.append("history")
-        return []
+        return [dict(job) for job in self.past]
 
     def submit(self, description, items=None, attributes=None, count=1):  # type: ignore[no-untyped-def]
         self.asked.append("submit")
         if self.other:
-            self.add(self.other, items, attributes, count)
+            some = count if self.others is None else self.others
+            self.add(self.other, items and items[:some], attributes, some)
         cluster = 10
         self.add(cluster, items, attributes, count)
         if self.lose:
@@ -313,7 +317,9 @@ class Schedd(_condor.Client):
     def act(self, action, constraint, reason=None):  # type: ignore[no-untyped-def]
         self.asked.append(action)
         done = self.query(constraint)
-        self.jobs = [job for job in self.jobs if job not in done] if action == "remove" else self.jobs
+        if action == "remove":
+            self.jobs = [job for job in self.jobs if job not in done]
+            self.past += [{**job, "JobStatus": 3, "RemoveReason": f"{reason} (by user ann)"} for job in done]
         return {"success": len(done)}
 
     def preview(self, description, items=None, attributes=None) -> dict:  # type: ignore[no-untyped-def]
@@ -353,6 +359,43 @@ def test_two_runs_at_the_same_moment_leave_one_set() -> None:
     first = Schedd()
     first.other = 11
     assert run(first, items=[{}, {}])["submitted"] == 2 and {job["ClusterId"] for job in first.jobs} == {10, 11}
+
+
+def test_of_two_runs_with_different_lists_only_what_both_have_is_taken_back() -> None:
+    schedd = Schedd()
+    schedd.other, schedd.others = 9, 2
+    items = [{"key": name} for name in "abc"]
+    done = run(schedd, items=items)
+    assert sorted((job["ClusterId"], job["SciopsItem"]) for job in schedd.jobs) == [(9, "a"), (9, "b"), (10, "c")]
+    assert (done["submitted"], done["cluster"]) == (1, 10)
+    # whether there is another run, then what both have; the removal of this schedd asks once itself
+    assert schedd.asked == ["query", "history", "submit", "query", "query", "remove", "query", "query"]
+    # what was taken back is in the history, and each item has been all the same
+    schedd.asked.clear()
+    assert not run(schedd, items=items)["changed"] and "submit" not in schedd.asked
+
+
+def test_of_two_runs_with_different_counts_as_many_stay_as_are_wanted() -> None:
+    schedd = Schedd()
+    schedd.other, schedd.others = 9, 2
+    done = run(schedd, count=3)
+    assert sorted((job["ClusterId"], job["ProcId"]) for job in schedd.jobs) == [(9, 0), (9, 1), (10, 0)]
+    assert (done["submitted"], done["cluster"]) == (1, 10)
+    # the two that were taken back are in the history, and are none of five
+    schedd.other = 0
+    assert run(schedd, count=5)["submitted"] == 2
+
+
+def test_an_item_that_was_only_taken_back_is_not_there() -> None:
+    gone = {"ClusterId": 2, "ProcId": 0, "JobStatus": 3, "SciopsItem": "a"}
+    twin = {**gone, "RemoveReason": "sciops.sites: cluster 1 is the same (by user ann)"}
+    assert cj.missing(["a"], [twin]) == ["a"] and cj.missing(["a"], [gone]) == []
+    assert cj.missing(["a"], [{**gone, "RemoveReason": "sciops.sites: removed (by user ann)"}]) == []
+    # three at once: what the middle one takes back is no reason for the last to do the same
+    last = {"ClusterId": 3, "ProcId": 0, "JobStatus": 1, "SciopsItem": "a"}
+    assert cj.twins([twin, last], 3, set()) == ([], None)
+    assert cj.twins([{**gone, "ClusterId": 1}, twin, last], 3, set()) == ([last], 1)
+    assert cj.twins([{**gone, "ClusterId": 1}, last], 3, {1}) == ([], None)
 
 
 def test_check_mode_asks_and_changes_nothing() -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -194,8 +195,16 @@ def test_r6_display_on_any_line() -> None:
     # what the old line says counts before what newer servers say, wherever it stands
     assert _session_life.display(["created unix domain socket '/run/user/1/xpra/h1-9'", "Xdummy: :12"]) == 12
     assert _session_life.display(["2026 created unix domain socket '/x-1/h-1-42'\n"]) == 42
-    with pytest.raises(ValueError, match="is no regular expression"):
-        _session_life.display([""], ["("])
+    # a group that took no part, and digits that make no number
+    assert _session_life.display(["x", "y\u00b2", "z" + "9" * 5000, "z7"], [r"x(\d)?", r"y(.)", r"z(\d+)$"]) == 7
+
+
+def test_patterns_that_name_no_display_are_known_before() -> None:
+    assert _session_life.pattern_faults(_session_life.DISPLAY) == []
+    assert _session_life.pattern_faults([r"(\d+)", "(", r"display \d+"]) == [
+        "display_patterns[1]: '(' is no regular expression: missing ), unterminated subpattern at position 0",
+        r"display_patterns[2]: 'display \\d+' has no group; put the number of the display in parentheses",
+    ]
 
 
 def test_the_display_is_waited_for_while_the_job_runs() -> None:
@@ -294,8 +303,10 @@ def test_r6_table() -> None:
 
 
 class Pool:
-    def __init__(self, *schedds: tuple[str, str], silent: bool = False) -> None:
-        self.known, self.silent = schedds, silent
+    """A collector, and the configuration of the host h1, on which no schedd is to run unless `own` says so."""
+
+    def __init__(self, *schedds: tuple[str, str], silent: bool = False, **own: str) -> None:
+        self.known, self.silent, self.own = schedds, silent, own
 
     def schedds(self) -> list:
         if self.silent:
@@ -303,7 +314,10 @@ class Pool:
         return [{"Name": name, "Machine": machine, "MyAddress": f"<{name}>"} for name, machine in self.known]
 
     def config(self, names: list) -> dict:
-        return dict.fromkeys(names, "h1.example.org")
+        return {name: {"FULL_HOSTNAME": "h1.example.org", **self.own}.get(name) for name in names}
+
+
+B = ("b.example.org", "b.example.org")
 
 
 @pytest.mark.parametrize(
@@ -316,12 +330,27 @@ class Pool:
         (Pool(), "b", ("b", "b", None)),
         (Pool(), None, (None, None, None)),
         (Pool(silent=True), None, (None, None, None)),
+        # the collector was just started, and knows only another host's
+        (Pool(B, DAEMON_LIST="MASTER, schedd"), None, (None, "h1.example.org", None)),
+        (Pool(B, DAEMON_LIST="MASTER SCHEDD", SCHEDD_NAME="x"), None, (None, "x@h1.example.org", None)),
+        (Pool(B, DAEMON_LIST="MASTER SCHEDD", SCHEDD_NAME="x@y"), None, (None, "x@y", None)),
+        (Pool(B, DAEMON_LIST="MASTER SCHEDD"), "b.example.org", ("b.example.org", "b.example.org", "<b.example.org>")),
+        (Pool(B, DAEMON_LIST="MASTER, SCHEDD_X"), None, ("b.example.org", "b.example.org", "<b.example.org>")),
+        (Pool(silent=True, DAEMON_LIST="MASTER,SCHEDD"), None, (None, "h1.example.org", None)),
     ],
 )
 def test_the_local_schedd_else_the_first(pool: Pool, named: str | None, place: tuple) -> None:
     found = _session_work.place(pool, named)
     assert (found.schedd, found.name) == place[:2]
     assert place[2] == "*" or found.address == place[2]
+
+
+def test_a_schedd_that_the_collector_does_not_know_says_its_address_itself(tmp_path: Path) -> None:
+    file = tmp_path / "address"
+    for text, address in ((f"{ADDRESS}\n$CondorVersion: 25.14.1 $\n", ADDRESS), ("", None), ("half an <add", None)):
+        file.write_text(text)
+        found = _session_work.place(Pool(B, DAEMON_LIST="SCHEDD", SCHEDD_ADDRESS_FILE=str(file)))
+        assert (found.schedd, found.name, found.address) == (None, "h1.example.org", address)
 
 
 def test_refused_is_not_silent() -> None:

@@ -6,8 +6,12 @@
 from __future__ import annotations
 
 import re
+import sys
+from typing import Any
 
 import pytest
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.loader import lookup_loader
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,3 +89,36 @@ def test_a_name_stays_in_its_place(user: str) -> None:
     assert re.fullmatch(r"(?:[A-Za-z0-9@._+-]|\\[0-9a-f]{2})+", inner)
     raw = re.sub(rb"\\([0-9a-f]{2})", lambda one: bytes([int(one[1], 16)]), inner.encode())
     assert raw.decode() == user
+
+
+# --- the password
+
+
+@pytest.mark.parametrize(
+    "server", ["ldap.example.org", "ldap.example.org:636", "LDAP://ldap.example.org", " ldap://x", "ldapsx://x", ""]
+)
+def test_a_password_goes_to_no_server_in_clear_text(server: str) -> None:
+    assert _directory.in_clear(["ldaps://a", server], False) == [server]
+    assert _directory.in_clear([server], True) == []
+    given = {"servers": ["ldaps://a", server], "base": "dc=x", "bind_dn": "cn=me", "bind_password": "Sesam.1"}
+    with pytest.raises(AnsibleLookupError, match="bind_password: would go to") as error:
+        lookup_loader.get("sciops.sites.directory_person").run(["ann"], {}, **given)
+    assert "Sesam" not in str(error.value)
+
+
+def test_a_password_goes_over_tls_or_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ["LDAPS://a", " ldaps://b", "ldapi:///run/slapd"]
+    assert _directory.in_clear(asked, False) == []
+    given = {"servers": asked, "base": "dc=x", "bind_dn": "cn=me", "bind_password": "Sesam.1"}
+    plugin = lookup_loader.get("sciops.sites.directory_person")
+    module = sys.modules[type(plugin).__module__]
+    seen = []
+
+    def search(self: Any, text: str) -> list:
+        seen.extend(self._given["servers"])
+        return []
+
+    monkeypatch.setattr(module.Directory, "search", search)
+    assert plugin.run(["ann"], {}, **given)[0]["found"] is False
+    # as the library needs them: it would take " ldaps://b" for a name, and ask it without encryption
+    assert seen == ["LDAPS://a", "ldaps://b", "ldapi:///run/slapd"]

@@ -13,6 +13,7 @@ from ansible_collections.sciops.sites.plugins.plugin_utils._apply import (
     apply_time,
     converged,
     join_results,
+    request_for,
     waves,
 )
 
@@ -105,3 +106,9 @@ def test_instances_that_nobody_declares_and_policy_keeps_are_no_lack():
     plan = {"components": {"p/old": kept}, "set_aside": {}}
     assert converged(plan, report_undeclared=True)
     assert not converged(plan), "a policy that stops them has not done so yet"
+
+
+def test_a_launcher_that_this_version_does_not_have_is_not_asked() -> None:
+    declaration = {"site": "s", "deployment": "d", "components": {}, "hosts": {"h": {}}}
+    request = request_for(declaration, "h", "observe", known=["slurm", "of-tomorrow"])
+    assert list(request["launchers"]) == ["slurm"]

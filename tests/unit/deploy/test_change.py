@@ -15,86 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.deploy.change_target import Target, steps
 
 from ansible_collections.sciops.sites.plugins.module_utils import (
-    _change,
     _files,
     _launches,
-    _probe,
-    _release,
     _switch,
-    _switching,
     _transaction,
 )
-
-SCRIPT = """#!/bin/sh
-# {version}
-exec sleep {what}
-"""
-
-
-class Target:
-    """A target in a folder of its own with services that are shell scripts."""
-
-    def __init__(self, root: Path, name: str) -> None:
-        self.root, self.name = root, name
-        (root / "log").mkdir()
-
-    def service(self, name: str, **more: Any) -> dict[str, Any]:
-        script = str(self.root / "bin" / name)
-        base = {"name": name, "command": [script, self.name], "log": str(self.root / "log" / name), "settle": 0.2}
-        return {**base, "timeout": 5, **more}
-
-    def release(self, version: str, *services: dict[str, Any], conf: str = "", link: bool = False) -> dict[str, Any]:
-        """A manifest with its files staged: a script for each service, and a configuration for all of them."""
-        rendered = [
-            {
-                "dest": str(self.root / "bin" / one["name"]),
-                "content": one.pop("script", self.script(version)),
-                "mode": "0700",
-            }
-            for one in services
-        ]
-        rendered.append({"dest": str(self.root / "site.conf"), "content": conf or "[x]\n", "mode": "0600"})
-        for one in rendered:
-            named = Path(one["dest"]).name
-            restarts = "all" if named == "site.conf" else [named]
-            one.update(owner=None, group=None, validate=None, restarts=restarts, secret=True, template="")
-        entries = [_release.entry(one) for one in rendered]
-        build = None
-        if link:
-            made = self.root / "builds" / version
-            made.mkdir(parents=True, exist_ok=True)
-            build = {"method": "venv", "id": version, "link": str(self.root / "site"), "target": str(made)}
-        launch: dict[str, Any] = {"method": "process", "process": {}}
-        texts = {one["dest"]: one["content"] for one in rendered}
-        definitions = _launches.definitions(launch, services, texts)
-        manifest: dict[str, Any] = _switching.manifest(version, build, entries, launch, list(services), definitions)
-        staged = self.root / ".sciops" / "releases" / manifest["id"] / "files"
-        staged.mkdir(parents=True, exist_ok=True)
-        for index, one in enumerate(rendered):
-            (staged / str(index)).write_text(one["content"])
-        return manifest
-
-    def script(self, version: str) -> str:
-        # the process keeps the command line of the script, by which it is known
-        return f"#!/bin/sh\n# {version}\nwhile :; do sleep 0.2; done\n"
-
-    def ask(self, state: str = "active", manifest: Any = None, check: bool = False, **more: Any) -> dict[str, Any]:
-        params = {"root": str(self.root), "state": state, "manifest": manifest, "services": [], "keep": 3}
-        params.update({"retry": False, "by": "ann", "reason": ""}, **more)
-        return _change.carry_out(params, check)
-
-    def pids(self) -> dict[str, int]:
-        return {n: s["pid"] for n, s in self.info()["services"].items() if s["state"] == "running"}
-
-    def info(self) -> dict[str, Any]:
-        return _change.inform(str(self.root))
-
-    def end(self) -> None:
-        for pid in _probe.scan():
-            if self.name in _probe.argv(pid):
-                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -102,10 +30,6 @@ def target(tmp_path: Path) -> Iterator[Target]:
     found = Target(tmp_path, f"target-{os.getpid()}-{time.monotonic_ns()}")
     yield found
     found.end()
-
-
-def steps(result: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(one["step"], one["outcome"]) for one in result["steps"]]
 
 
 def test_first_release_then_the_same_then_another(target: Target) -> None:
@@ -173,6 +97,57 @@ def test_a_release_that_does_not_come_up_is_taken_back(target: Target) -> None:
     assert target.ask(manifest=bad)["failed"]
     assert target.ask(manifest=bad, retry=True)["outcome"] == "rolled_back"
     assert target.ask(manifest=one)["changed"] is False
+
+
+def test_services_that_do_not_come_up_again_are_told_and_bar_nothing(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old release is the one that does not work: its files are back, and another one or a stop must be possible."""
+    (target.root / "well").touch()
+    ill = f"#!/bin/sh\n[ -e {target.root}/well ] || exit 3\nwhile :; do sleep 0.2; done\n"
+    one = target.release("1", target.service("rpc", script=ill), target.service("run"), link=True)
+    assert target.ask(manifest=one)["changed"]
+    (target.root / "well").unlink()
+    bad = target.release("2", target.service("rpc", script="#!/bin/sh\nexit 3\n"), target.service("run"), link=True)
+    result = target.ask(manifest=bad)
+    assert result["failed"] and result["outcome"] == "rolled_back" and "downtime" not in result, result
+    assert f"Back to {one['id']}, whose services do not come up: rpc: stopped" in result["msg"]
+    assert steps(result)[-1] == ("undo", "done") and "rpc: stopped" in result["steps"][-1]["detail"]
+    info = target.info()
+    assert (info["release"], info["cut_off"], info["drift"]) == (one["id"], None, {})
+    assert str((target.root / "site").readlink()) == one["build"]["target"]
+    assert target.ask("stopped", services=["run"])["stopped"] == ["run"]
+    assert target.ask("started", services=["run"])["started"] == ["run"]
+    # also where it was cut off on the way back
+    (target.root / "well").touch()
+    assert target.ask("started")["started"] == ["rpc"]
+    (target.root / "well").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(_switch.Switch, "_revive", lambda self: os.kill(os.getpid(), signal.SIGKILL))
+        with pytest.raises(_transaction.Trouble, match="was killed"):
+            target.ask(manifest=bad, retry=True)
+    good = target.release("3", target.service("rpc"), target.service("run"), link=True)
+    result = target.ask(manifest=good)
+    assert f"in step verify: back to {one['id']}, whose services do not come up: rpc: stopped" in result["recovered"]
+    assert result["outcome"] == "activated" and sorted(target.pids()) == ["rpc", "run"]
+    assert not list(target.root.rglob(".sciops.*"))
+
+
+def test_a_way_back_that_cannot_put_files_back_is_tried_again(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = target.release("1", target.service("rpc"), conf="[1]\n")
+    target.ask(manifest=one)
+    bad = target.release("2", target.service("rpc", script="#!/bin/sh\nexit 3\n"), conf="[2]\n")
+
+    def broken(self: Any) -> None:
+        raise OSError(30, "Read-only file system", "site.conf")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_switch.Switch, "_restore", broken)
+        result = target.ask(manifest=bad)
+        assert result["outcome"] == "broken" and "it is tried once more" in result["msg"]
+        assert "Read-only" in target.ask("stopped")["msg"] and target.info()["cut_off"] == "undo"
+    assert "back to " + one["id"] in target.ask("started")["recovered"]
+    assert (target.root / "site.conf").read_text() == "[1]\n" and list(target.pids()) == ["rpc"]
 
 
 def test_a_file_of_others_in_the_way_comes_back_even_where_the_way_back_is_cut_off(
@@ -282,6 +257,7 @@ def test_drift_is_told_and_put_right(target: Target) -> None:
     assert target.ask(manifest=one)["changed"] is False
     # what began after an edit may have read it
     (target.root / "site.conf").write_text("[edited]\n")
+    (target.root / "site.conf").chmod(0o640)  # which does not hide what else was done to it
     time.sleep(0.05)
     os.kill(target.pids()["rpc"], signal.SIGKILL)
     subprocess.Popen([str(target.root / "bin" / "rpc"), target.name], start_new_session=True)
@@ -309,6 +285,21 @@ def test_a_stop_holds_until_a_start(target: Target) -> None:
     assert target.ask("started")["changed"] is False and target.pids() == before
     assert target.ask("restarted")["downtime"] > 0 and target.pids()["rpc"] != before["rpc"]
     assert "not among those deployed here: rpc" in target.ask("started", services=["rcp"])["msg"]
+
+
+def test_a_stop_ends_with_a_restart_of_all(target: Target) -> None:
+    one, two = (target.release(v, target.service("rpc"), target.service("run"), conf=f"[{v}]\n") for v in "12")
+    target.ask(manifest=one)
+    target.ask("stopped")
+    # a part of it leaves the word in force, and what somebody has started does not stay down for a deployment
+    assert target.ask("restarted", services=["rpc"])["started"] == ["rpc"]
+    result = target.ask(manifest=two)
+    assert (result["stopped"], result["started"]) == (["rpc"], ["rpc"]) and list(target.pids()) == ["rpc"]
+    assert any("stopped by ann" in note for note in result["notes"])
+    assert target.ask("restarted")["started"] == ["rpc", "run"] and target.info()["stopped"] is None
+    result = target.ask(manifest=one)
+    assert result["started"] == ["rpc", "run"] and sorted(target.pids()) == ["rpc", "run"]
+    assert not any("stopped by" in note for note in result["notes"])
 
 
 def test_one_change_at_a_time(target: Target) -> None:

@@ -40,12 +40,31 @@ def test_what_differs_is_written_and_nothing_else(tmp_path: Path) -> None:
     assert _files.drift(files) == [] and _files.put(files) == []
     assert (tmp_path / "c").stat() == same
     assert stat.S_IMODE((tmp_path / "new/deep").stat().st_mode) == 0o750
+    # whoever may have read another text is told of by it, whatever else differs
     (tmp_path / "b").write_text("other")
+    (tmp_path / "b").chmod(0o600)
+    assert _files.drift(files) == [(b, "content")]
+    (tmp_path / "b").chmod(0o640)
     assert _files.drift(files) == [(b, "content")]
     _files.put(files, backup=True)
     (kept,) = [path for path in tmp_path.iterdir() if path.name.endswith("~")]
     assert kept.read_text() == "other" and stat.S_IMODE(kept.stat().st_mode) == 0o640
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["new", "b", "c", kept.name])
+
+
+def test_a_file_that_cannot_be_read_for_its_mode_is_put_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = entry(tmp_path / "a")
+    _files.put([one])
+
+    def unreadable(path: str) -> str:
+        raise _place.Misplaced(f"{path}: cannot be read: Permission denied")
+
+    monkeypatch.setattr(_place, "read", unreadable)
+    with pytest.raises(_place.Misplaced, match="a: cannot be read"):
+        _files.drift([one])
+    (tmp_path / "a").chmod(0)
+    assert _files.put([one]) == [one["dest"]]
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")

@@ -62,6 +62,40 @@ def test_a_changed_file_of_the_manager_concerns_all() -> None:
     assert plan["manager"] and plan["stop"] == ["run", "rpc"] and plan["start"] == ["rpc", "run"]
 
 
+def test_what_has_a_manager_of_its_own_is_left_alone_by_that_of_the_deployment() -> None:
+    """A runner that may be running this very deployment: no setting and no password of supervisord is its business."""
+    runner = {"name": "runner", "apart": True, "launch": {"method": "process", "process": {"command": ["r"]}}}
+    old = release("1", {"rpc": "a", "runner": "a"}, services=[{"name": "rpc"}, runner])
+    old["launch"] = {"method": "supervisord", "supervisord": {"timeout": 60}}
+    states = dict.fromkeys(NAMES + ("runner",), "running")
+    for changed in ({"manager": "n"}, {"launch": {"method": "supervisord", "supervisord": {"timeout": 9}}}):
+        plan = todo(old, {**old, **changed}, states)
+        assert (plan["stop"], plan["start"], plan["kept"]) == (["rpc"], ["rpc"], ["runner"])
+        assert plan["manager"] == ("manager" in changed)
+    # its own settings are, and under the deployment's manager it is none of its own
+    other = {**runner, "launch": {"method": "process", "process": {"command": ["s"]}}}
+    assert todo(old, {**old, "services": [{"name": "rpc"}, other]}, states)["stop"] == ["runner"]
+    shared = {**old, "services": [{"name": "rpc"}, {"name": "runner", "apart": True}]}
+    assert todo(shared, {**shared, "manager": "n"}, states)["stop"] == ["runner", "rpc"]
+
+
+def test_what_ran_before_any_release_had_it_is_stopped_and_started_anew() -> None:
+    services = [
+        {"name": "rpc"},
+        {"name": "run", "after": ["rpc"]},
+        {"name": "new"},
+        {"name": "apart", "apart": True},
+        {"name": "plain", "launch": "process"},
+    ]
+    names = [one["name"] for one in services]
+    states = dict.fromkeys(names, "running")
+    for old in (None, release("0", {})):
+        new = release("1", dict.fromkeys(names, "a"), services=services)
+        plan = todo(old, new, {**states, "run": "starting", "new": "stopped"})
+        assert (plan["theirs"], plan["alone"], plan["stop"]) == (["run", "rpc"], ["apart", "plain"], [])
+        assert plan["load"] == plan["start"] == ["rpc", "new", "run"] and plan["kept"] == ["apart", "plain"]
+
+
 def test_order_follows_what_is_declared() -> None:
     services = [{"name": "cromwell", "after": ["jtm"]}, {"name": "site", "after": ["cromwell"]}, {"name": "jtm"}]
     assert _switching.waves(services) == [["jtm"], ["cromwell"], ["site"]]
@@ -83,7 +117,8 @@ def test_every_service_is_accounted_for(before: dict[str, str], after: dict[str,
     # what goes on with its process is neither stopped nor loaded anew; what is started anew was stopped before
     assert not set(plan["kept"]) & {*plan["stop"], *plan["load"]}
     for name in plan["load"]:
-        assert name not in before or states[name] == "stopped" or name in plan["stop"]
+        gone_before = "theirs" if name not in before else "stop"
+        assert states[name] in ("stopped", "failed") or name in plan[gone_before]
     # the way back needs the same words
     assert _switching.empty(todo(new, new, dict.fromkeys(NAMES, "running")))
 

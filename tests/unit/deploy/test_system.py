@@ -10,7 +10,15 @@ import json
 import pytest
 from ansible.parsing.dataloader import DataLoader
 
-from ansible_collections.sciops.sites.plugins.plugin_utils import _schema, _source, _system, _systemfile
+from ansible_collections.sciops.sites.plugins.module_utils import _checks, _installs
+from ansible_collections.sciops.sites.plugins.plugin_utils import (
+    _deploying,
+    _schema,
+    _sections,
+    _source,
+    _system,
+    _systemfile,
+)
 
 SITE = "hosts: {h1.example.org: {}}\n"
 
@@ -76,6 +84,7 @@ def test_all_faults_of_all_files_at_once(built):
         ("variables: {}", {}, {"a": "hosts: {l.a.org: , l.b.org: }"}, "two targets would be called a-dev-l"),
         ("variables: {}\nservices: [{name: a}, {name: a}]", {}, {}, "two services have this name"),
         ("variables: {}\nchecks: [{port: 1, url: 'http://x'}]", {}, {}, "must have one of url, port, command, program"),
+        ("variables: {}\nchecks: [{log: /a.log}]", {}, {}, "command, program, free, writable and log_age"),
         ("variables: {}\nfolders: [{path: /a, mode: 0750}]", {}, {}, "must be an octal mode in quotes"),
         ("variables: {}\nkeep: 0", {}, {}, "keep: 0: must be 1 or more"),
         ("variables: {}\ndeployments: [dev]", {}, {}, "is declared twice"),
@@ -84,6 +93,35 @@ def test_all_faults_of_all_files_at_once(built):
 def test_what_does_not_fit(built, text, layers, sites, told):
     found = faults(built(text, layers=layers, sites=sites or {"acme": SITE}))
     assert any(told in fault for fault in found), found
+
+
+def test_checks_are_those_that_the_host_knows(built):
+    assert set(_system.CHECKS) == set(_checks.KINDS)
+    several = "checks: [{writable: /a}, {log: /a.log, log_age: 10m}, {port: 1}]"
+    assert faults(built(f"variables: {{}}\n{several}", sites={"acme": SITE})) == []
+
+
+def test_secrets_of_an_install_method_go_apart_from_its_settings(resolved):
+    """What an install method takes as a secret may be one; all else of it is logged, so it may not."""
+    assert set(_sections._CONFIDENTIAL) == {name for one in _installs.METHODS.values() for name in one.SECRETS}
+    address = "https://ci:{{ PW }}@pypi.example.org/simple"
+    methods = {"venv": ("path", "index_url", address), "apptainer": ("image", "password", "{{ PW }}")}
+    for method, (place, name, text) in methods.items():
+        said = f"install: {{method: {method}, {method}: {{{place}: /opt/a, {name}: '{text}'}}}}"
+        target, problems = resolved(f"variables: {{PW: {{secret: true}}}}\n{said}", environment={"PW": "hunter2"})
+        value = text.replace("{{ PW }}", "hunter2")
+        assert problems == [] and target["install"][name] == value
+        options = _deploying.build_options(target, None)
+        assert options["secrets"] == {name: value} and options["settings"] == {place: "/opt/a"}
+        assert "hunter2" not in json.dumps(_deploying.check_options(target))
+        assert _installs.fit(method, options["settings"], options["secrets"])[name] == value
+    for text in (
+        "install: {method: apptainer, apptainer: {image: /opt/a.sif, username: '{{ PW }}', password: '{{ PW }}'}}",
+        "install: {method: venv, venv: {options: {index_url: '{{ PW }}'}}}",
+        "launch: {method: process, process: {password: '{{ PW }}'}}",
+    ):
+        _target, problems = resolved(f"variables: {{PW: {{secret: true}}}}\n{text}", environment={"PW": "hunter2"})
+        assert len(problems) == 1 and "`password` and `index_url` of an install method" in problems[0]
 
 
 def test_an_encrypted_value_is_not_shown_in_a_fault(built):

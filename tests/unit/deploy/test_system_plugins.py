@@ -12,9 +12,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+
+from ansible_collections.sciops.sites.plugins.action.deploy import ActionModule as Deploy
 
 BIN = Path(sys.executable).parent
 SMALL = Path(__file__).parent / "system_small"
@@ -360,3 +363,14 @@ def test_the_lookup_for_another_target(run, small, tmp_path):
     )
     status, output = run("ansible-playbook", "-i", str(small), str(play))
     assert status == 0, output
+
+
+@pytest.mark.parametrize("state", ["previous", "started", "stopped", "restarted"])
+def test_a_change_without_a_deployment_keeps_as_many_releases_as_declared(monkeypatch, state):
+    """Going back removes old releases and builds too: not more of them than a deployment would."""
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(Deploy, "_step", lambda self, module, **options: asked.update(options, module=module) or {})
+    given = {"services": [], "retry": False, "by": "ann", "reason": "ticket 4711"}
+    action = Deploy.__new__(Deploy)
+    action._work({"host": "acme-dev", "root": "/opt/a", "keep": 7}, [], {"state": state, **given})
+    assert asked == {"module": "release_switch", "root": "/opt/a", "state": state, "keep": 7, **given}

@@ -13,7 +13,14 @@ from ansible.parsing.dataloader import DataLoader
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.sciops.sites.plugins.plugin_utils import _source, _system, _systemfile, _types, _variables
+from ansible_collections.sciops.sites.plugins.module_utils import _checks
+from ansible_collections.sciops.sites.plugins.plugin_utils import (
+    _source,
+    _system,
+    _systemfile,
+    _types,
+    _variables,
+)
 
 SMALL = Path(__file__).parent / "system_small" / "small.system.yml"
 NEEDED = {"SMALL_DB_PW": "hush", "SMALL_SITE_VERSION": "2.8"}
@@ -382,6 +389,7 @@ def test_sections_are_rendered_with_their_defaults(resolved):
           - {path: "{{ root }}/", group: "{{ GROUP }}"}
           - {path: /scratch, owner: "{{ USERS }}", mode: "2775", when: ACL,
              acl: ["{{ 'd:g:' ~ USERS if USERS else 'd:o::rx' }}", ""]}
+          - {path: /bare, acl: []}
           - {path: "{{ UNSET }}", when: UNSET is defined}
         files:
           - {src: "templates/{{ x }}", dest: "{{ root }}/config", restarts: [a]}
@@ -395,13 +403,16 @@ def test_sections_are_rendered_with_their_defaults(resolved):
           - {name: c, when: not ACL}
         checks:
           - {free: 2GiB, path: "{{ root }}"}
+          - {writable: "{{ root }}/"}
+          - {log: "{{ root }}/a.log", log_age: 10m}
         """
     )
     assert problems == []
     plain = {"owner": None, "group": None}
     assert target["folders"] == [
-        {"path": "/opt/acme-dev", "mode": "0750", **plain, "group": "jaws", "acl": []},
+        {"path": "/opt/acme-dev", "mode": "0750", **plain, "group": "jaws", "acl": None},  # what is there stays
         {"path": "/scratch", "mode": "2775", **plain, "acl": ["d:o::rx"]},
+        {"path": "/bare", "mode": "0750", **plain, "acl": []},  # what is there goes
     ]
     assert target["files"] == [
         {"src": "templates/{{ x }}", "dest": "/opt/acme-dev/config", "mode": "0600", **plain, "validate": None,
@@ -414,7 +425,12 @@ def test_sections_are_rendered_with_their_defaults(resolved):
         {**common, "name": "a", "settle": 60, "after": ["b"], "health": {"command": ["true", "python3"], "port": 81}},
         {**common, "name": "b", "unit": "b-dev.service"},
     ]
-    assert target["checks"] == [{"free": 2 * 1024**3, "path": "/opt/acme-dev", "timeout": 5}]
+    assert target["checks"] == [
+        {"free": 2 * 1024**3, "path": "/opt/acme-dev", "timeout": 5},
+        {"writable": "/opt/acme-dev", "timeout": 5},
+        {"log": "/opt/acme-dev/a.log", "log_age": 600, "timeout": 5},
+    ]
+    assert [_checks.fault(check) for check in target["checks"]] == ["", "", ""]
     json.dumps(target)  # plain data
 
 
