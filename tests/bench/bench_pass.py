@@ -69,7 +69,7 @@ class Measure:
             "v": 1, "nonce": "0123456789abcdef", "mode": "observe", "site": "bed", "deployment": "test", "host": "h1",
             "fence": None, "timeout": 15, "components": watched,
         }  # fmt: skip
-        self.payload.write_bytes(_wire.payload(request, _runtime.host_sources("observe")))
+        self.payload.write_bytes(_wire.payload(request, _runtime.host_sources(_wire.modules(request))))
         self.command.write_text(_wire.command("/usr/bin/python3"), encoding="utf-8")
 
     def converge(self) -> None:

@@ -222,7 +222,17 @@ def test_one_that_hangs_is_left_in_time_with_all_it_began(answer, tmp_path: Path
     assert "still under way" in systemd.job("stop", ["x"], 0.3)
     assert time.monotonic() - begun < 10
     child = Path("/proc") / (tmp_path / "child").read_text().strip()
-    assert not child.exists() or (child / "stat").read_text().split(") ")[1][0] == "Z"
+
+    def lives() -> bool:
+        try:
+            return (child / "stat").read_text().split(") ")[1][0] not in "ZX"
+        except OSError:
+            return False
+
+    # killed it is at once, but a busy machine takes its time to end it
+    while lives() and time.monotonic() - begun < 30:
+        time.sleep(0.05)
+    assert not lives()
 
 
 def test_a_host_without_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

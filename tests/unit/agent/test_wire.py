@@ -11,9 +11,12 @@ import shlex
 import shutil
 import subprocess
 import sys
+import types
 import zlib
+from pathlib import Path
 
 import pytest
+from bench import bench_pass
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -247,3 +250,10 @@ def test_request_and_reply_are_json_of_the_contract(host) -> None:
     assert set(seen) == keys | {"instances", "problems"}
     assert json.loads(json.dumps(seen)) == seen
     assert host.ask(v=2) == {"answered": False, "kind": "refused", "reason": "version 2 of a request is not known"}
+
+
+def test_the_bench_sends_what_a_pass_sends(tmp_path: Path) -> None:
+    """The floor that a pass is held against is made of these very bytes."""
+    place = types.SimpleNamespace(payload=tmp_path / "payload", command=tmp_path / "command")
+    bench_pass.Measure._write_payload(place)
+    assert 1000 < place.payload.stat().st_size < 8192 and place.command.read_text() == _wire.command("/usr/bin/python3")
