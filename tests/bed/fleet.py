@@ -9,7 +9,7 @@ import os
 import shlex
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,24 @@ SSH_ARGS = "-o IdentitiesOnly=yes -o StrictHostKeyChecking=no -o UserKnownHostsF
 
 class BedError(RuntimeError):
     """bed.sh failed; the text is what it said."""
+
+
+class CommandError(AssertionError):
+    """A command on a host ended otherwise than well."""
+
+
+def until(what: Callable[[], Any], seconds: float = 90, why: Callable[[], object] = str) -> Any:
+    """Wait for something true and return it. What cannot be asked yet, since a daemon is not up, is asked again."""
+    ends = time.monotonic() + seconds
+    while True:
+        try:
+            last = what()
+            if last:
+                return last
+        except CommandError as error:
+            last = error
+        assert time.monotonic() < ends, f"not within {seconds} s: {last!r} {why()}"
+        time.sleep(0.3)
 
 
 def bed(*args: str, timeout: float = 300) -> str:
@@ -107,7 +125,7 @@ class Fleet:
             argv, text=True, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False
         )
         if check and done.returncode:
-            raise AssertionError(f"{host}: {text!r} ended with {done.returncode}: {done.stderr.strip()} {done.stdout}")
+            raise CommandError(f"{host}: {text!r} ended with {done.returncode}: {done.stderr.strip()} {done.stdout}")
         return done.stdout.strip()
 
     def run(self, host: str, *command: str, timeout: float = 60) -> str:

@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from bed.condor import condor_pool
-from bed.fleet import Fleet
+from bed.fleet import Fleet, until
 from bed.play import Player
 
 Run = Callable[..., list[dict]]
@@ -85,13 +84,6 @@ CATALOGUE = {
     "gone": {"global": {"cpu": 1, "memory": 256}, "1": {"default": True, "command": "/opt/apps/not-there"}},
     "true": {"global": {"cpu": 1, "memory": 256}, "1": {"default": True, "command": "/bin/true"}},
 }
-
-
-def until(condition: Callable[[], object], seconds: float = 90) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it did not come true in time"
-        time.sleep(0.3)
 
 
 def session_pool(fleet: Fleet) -> None:

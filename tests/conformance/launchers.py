@@ -296,7 +296,7 @@ class Host:
             if re.search(self.kind.manager, one.args) and one.user == (self.kind.owner or self.user)
         ]
 
-    def until(self, what: Callable[[], Any], seconds: float = 15) -> Any:
+    def until(self, what: Callable[[], Any], seconds: float = 60) -> Any:
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
             value = what()

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bed.fleet import Fleet
+from bed.fleet import Fleet, until
 from bed.play import Player
-from bed.sessions import Run, clear, queue, runner, session_pool, until
+from bed.sessions import Run, clear, queue, runner, session_pool
 
 pytestmark = pytest.mark.hosts
 

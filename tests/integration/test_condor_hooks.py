@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import re
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default
@@ -19,7 +18,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from bed.condor import condor_pool
-from bed.fleet import Fleet
+from bed.fleet import Fleet, until
 from bed.play import Player, Result
 
 pytestmark = pytest.mark.hosts
@@ -64,17 +63,6 @@ class Sink:
         assert isinstance(message, EmailMessage)
         self.mails.append(message)
         return "250 OK"
-
-
-def until(what: Callable[[], Any], limit: float = 90, why: Callable[[], str] = lambda: "") -> Any:
-    """Wait for something true and return it."""
-    ends = time.monotonic() + limit
-    while True:
-        seen = what()
-        if seen:
-            return seen
-        assert time.monotonic() < ends, f"not within {limit} s: {seen!r} {why()}"
-        time.sleep(0.3)
 
 
 class Pool:

@@ -13,15 +13,14 @@ import shlex
 import subprocess
 import sys
 import tarfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from bed.condor import condor_pool
-from bed.fleet import Fleet
+from bed.fleet import Fleet, until
 
 pytestmark = pytest.mark.hosts
 
@@ -113,14 +112,6 @@ class Results(list[dict]):
     """The result of each task, and all that was printed (a diff is only there)."""
 
     said = ""
-
-
-def until(what: Callable[[], Any], limit: float = 60) -> Any:
-    ends = time.monotonic() + limit
-    while not (found := what()):
-        assert time.monotonic() < ends, f"not within {limit} s"
-        time.sleep(0.3)
-    return found
 
 
 def play(pool: Pool, tmp_path: Path, *tasks: dict, options: tuple[str, ...] = (), user: str = "deploy") -> Results:

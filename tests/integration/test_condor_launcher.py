@@ -12,14 +12,13 @@ import re
 import secrets
 import shlex
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bed.condor import condor_pool
-from bed.fleet import Fleet
+from bed.fleet import Fleet, until
 from bed.fleet import bed as run_bed
 
 from ansible_collections.sciops.sites.plugins.plugin_utils import _wire
@@ -119,14 +118,8 @@ class Pool:
         found = f"pgrep -f '[c]ondor_starter .*-a {slot} '"
         self.root(f"for pid in $({found}); do kill -9 $pid; done")
 
-    def until(self, what: Callable[[], Any], seconds: float = 40) -> Any:
-        ends = time.monotonic() + seconds
-        while time.monotonic() < ends:
-            value = what()
-            if value:
-                return value
-            time.sleep(0.2)
-        raise AssertionError("it did not come true in time")
+    def until(self, what: Callable[[], Any], seconds: float = 90) -> Any:
+        return until(what, seconds)
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,13 @@ import random
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bed.condor import condor_pool
-from bed.fleet import Fleet
+from bed.fleet import Fleet, until
 
 pytestmark = pytest.mark.hosts
 
@@ -110,16 +109,6 @@ def pool(request: pytest.FixtureRequest, bed: Path, tmp_path_factory: pytest.Tem
 
 #: what HTCondor's version makes no difference for is shown on the newer one
 newest = pytest.mark.parametrize("pool", ["25.14"], indirect=True)
-
-
-def until(ask: Callable[[], Any], seconds: float = 60) -> Any:
-    """Ask until the answer is one; the last answer."""
-    ends = time.monotonic() + seconds
-    while True:
-        answer = ask()
-        if answer or time.monotonic() > ends:
-            return answer
-        time.sleep(0.3)
 
 
 def task(**options: Any) -> dict:

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from bed.fleet import Fleet
+from bed.fleet import Fleet, until
 from bed.play import Player
-from bed.sessions import WORDS, Run, clear, queue, runner, session_pool, until
+from bed.sessions import WORDS, Run, clear, queue, runner, session_pool
 
 pytestmark = pytest.mark.hosts
 

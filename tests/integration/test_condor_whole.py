@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from bed.condor import condor_pool
-from bed.fleet import Fleet
+from bed.fleet import Fleet, until
 from bed.play import Player
-from bed.sessions import runner, until
+from bed.sessions import runner
 
 pytestmark = pytest.mark.hosts
 

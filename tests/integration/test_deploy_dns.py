@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from bed.fleet import Fleet, slurm_pool
+from bed.fleet import Fleet, slurm_pool, until
 from bed.play import Player
 
 pytestmark = pytest.mark.hosts
@@ -73,13 +72,6 @@ def run(play: Player, tmp_path: Path) -> Callable[[Fleet], Run]:
         return tasks
 
     return on
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it did not come true in time"
-        time.sleep(0.2)
 
 
 def dig(host: Fleet, name: str, kind: str = "A") -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bed.fleet import Fleet, slurm_pool
+from bed.fleet import Fleet, slurm_pool, until
 
 pytestmark = pytest.mark.hosts
 
@@ -68,17 +68,6 @@ class Host:
     def drive(self, method: str, settings: dict, services: list[dict], *calls: list) -> list[Any]:
         data = json.dumps([method, settings, services, calls]).encode()
         return list(json.loads(self._pipe("python3 drive.py", data)))
-
-
-def until(what: Callable[[], Any], seconds: float = 60) -> Any:
-    """What is true in the end."""
-    ends = time.monotonic() + seconds
-    while True:
-        found = what()
-        if found or time.monotonic() > ends:
-            assert found
-            return found
-        time.sleep(0.3)
 
 
 @pytest.fixture(scope="module")
