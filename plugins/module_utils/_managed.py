@@ -24,6 +24,8 @@ PACKAGE = __name__.rpartition(".")[0]
 ASK = 0.2
 # how long a manager may take to begin or to forget
 PATIENCE = 10
+# how often /proc is looked at before something counts as gone
+LOOKS = 5
 
 
 def program():
@@ -98,12 +100,12 @@ def start(manager, work, indices):
         try:
             # who does not answer is told nothing
             states = manager.ready(sorted(fresh))
-        except (Failed, Silent) as error:
+            if manager.down:
+                bury(manager, work, old, fresh)
+        except (Failed, Silent, OSError) as error:
             for flight in flights:
-                work.end(flight.index, "refused", str(error))
+                work.end(flight.index, "refused", said(error) if isinstance(error, OSError) else str(error))
             return []
-        if manager.down:
-            bury(manager, work, old, fresh)
         for flight in [f for f in flights if f.unit in old and states.get(f.unit, {}).get("alive")]:
             words = "%s has it already: %s" % (manager.name, states[flight.unit]["state"])
             work.end(flight.index, "already", words, token=old[flight.unit]["token"])
@@ -173,8 +175,14 @@ def bury(manager, work, old, fresh):
 
     Whoever counts has seen that it is gone, and may have put it elsewhere meanwhile. What lives is adopted.
     """
-    sets = work.look()[2]
-    dead = [unit for unit in old if unit not in fresh and not sets.get(old[unit]["token"])]
+    dead = [unit for unit in old if unit not in fresh]
+    for _look in range(LOOKS):
+        # one look can miss a process that forks and ends, or execs, while it goes on
+        sets = work.look()[2]
+        dead = [unit for unit in dead if not sets.get(old[unit]["token"])]
+        if not dead:
+            break
+        time.sleep(0.03)
     if dead:
         drop(manager, work, dead, old)
 

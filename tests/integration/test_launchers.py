@@ -147,3 +147,24 @@ def test_w15_supervisord_down_is_told_from_a_program_that_is_down(three: Fleet, 
     while "FATAL" not in (told := play("playbooks/status.yml", inventory)).stdout and time.monotonic() < ends:
         time.sleep(1)
     assert "FATAL" in told.stdout and "is not running" not in told.stdout, told.stdout
+
+
+def test_what_ended_with_its_supervisord_is_not_started_beside_its_successor(
+    three: Fleet, play: Player, tmp_path: Path
+) -> None:
+    """supervisord and its programs are killed, the singleton goes elsewhere, and a supervisord is started anew."""
+    single = {"count": 1, "singleton": True, "command": "sleep 64301.5", "launcher": "supervisord"}
+    other = {"count": 1, "command": "sleep 64302.5", "launcher": "supervisord"}
+    here, there = {"classes": ["on-h1"]}, {"classes": ["on-h3"]}
+    inventory = site(three, tmp_path, ["h1", "h3"], lone=single | here)
+    assert play(RECONCILE, inventory).outcome == "changed" and pids(three, "h1", "sleep 64301.5")
+    three.run("h1", "sh", "-c", "kill -9 $(pgrep -f 'supervisord [-]c') $(pgrep -f '[s]leep 64301.5')")
+    inventory = site(three, tmp_path, ["h1", "h3"], lone=single | there, more=other | here)
+    result = play(RECONCILE, inventory)
+    assert result.outcome == "changed", result.stdout
+    # not even for the moment until the pass would end it again: one start is that before the kill
+    log = three.ssh("h1", "cat ~/.local/state/sciops.sites/*/h1/supervisord/supervisord.log", user="deploy")
+    assert log.count("spawned: 'sciops-p-lone-") == 1 and log.count("spawned: 'sciops-p-more-") == 1, log
+    found = {host: len(pids(three, host, "sleep 64301.5")) for host in ("h1", "h3")}
+    assert found == {"h1": 0, "h3": 1} and len(pids(three, "h1", "sleep 64302.5")) == 1
+    assert play(RECONCILE, inventory).outcome == "unchanged"

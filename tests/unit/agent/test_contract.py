@@ -116,7 +116,9 @@ def test_a_manager_that_starts_anew_has_only_what_lives_and_what_is_asked_for(tm
     fresh = spec_of(tmp_path, "supervisord", "c", {}, only_boot="now")
     manager, dropped = _supervisord.Manager({}, str(tmp_path)), []
     manager.write, manager.forget = lambda wanted: None, lambda units: None
-    work = types.SimpleNamespace(look=lambda: ({}, {}, {"a": ["pid"]}), drop=dropped.append, request={})
+    # the first look misses what lives
+    looks = iter([{}, {"a": ["pid"]}, {}, {}, {}])
+    work = types.SimpleNamespace(look=lambda: ({}, {}, next(looks)), drop=dropped.append, request={})
     old = {one["unit"]: one for one in (living, dead)}
     _managed.bury(manager, work, old, {fresh["unit"]: fresh})
     assert list(old) == [living["unit"]] and dropped == ["b"]
