@@ -52,8 +52,8 @@ class Kind:
     keeper: int = 0
     #: What an operator does as root after the manager was killed, where the launcher may not do it itself.
     revive: str = ""
-    #: Seconds after which a manager has written down what it was told, and knows it after a kill -9.
-    saves: float = 0.0
+    #: A shell line that ends, as root, once the manager has written down what runs, and knows it after a kill -9.
+    saved: str = ":"
     #: Whose process the manager is, where it is not the user's.
     owner: str = ""
     #: Settle time of a start, in seconds, after which a program that fails at once surely has.
@@ -62,6 +62,8 @@ class Kind:
     #: Whether a power cut of the host is one for its manager too: a test host has the uptime of the machine, by which
     #: Slurm takes a node that was booted for one that was not.
     boots: bool = True
+    #: A shell line that says, as root, what the manager thinks and wrote: printed where a wait was in vain.
+    tell: str = ":"
 
 
 def pool(fleet: Fleet, host: str) -> None:
@@ -76,6 +78,13 @@ def condor(fleet: Fleet, host: str) -> None:
 
 # what programs of the cases need of the host
 BINDS = ["/usr:/usr:ro", "/lib:/lib:ro", "/lib64:/lib64:ro", "/bin:/bin:ro"]
+# Slurm writes its jobs down seconds after a change, later where disks are busy; what was changed last is then there
+SAVED_BY_SLURM = """
+for job in $(squeue -h -o %A); do
+  scontrol update "JobId=$job" "AdminComment=kept-$job."
+  until grep -aq "kept-$job\\." /var/lib/slurm/slurmctld/job_state; do sleep 0.2; done
+done
+"""
 SLURM = Kind(
     "slurm",
     manager="slurmctld",
@@ -83,8 +92,9 @@ SLURM = Kind(
     revive="systemctl restart slurmctld",
     prepare=pool,
     sure=4.0,
-    saves=8.0,
+    saved=SAVED_BY_SLURM,
     boots=False,
+    tell="squeue; sinfo; tail -n 40 /var/log/slurm/*.log",
 )
 HTCONDOR = Kind(
     "htcondor",
@@ -303,7 +313,7 @@ class Host:
             if value:
                 return value
             time.sleep(0.1)
-        raise AssertionError("it did not come true in time")
+        raise AssertionError(f"it did not come true in time; {self.root(f'( {self.kind.tell} ) 2>&1 || :')}")
 
 
 #: Counted, not drawn: two draws that happened to be equal once made an old command and its successor the same.

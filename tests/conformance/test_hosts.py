@@ -45,7 +45,7 @@ def test_manager_killed(host: Host) -> None:
     what, more = unique(), unique()
     host.start("/bin/sleep", what)
     pids = host.pids(f"sleep {what}")
-    time.sleep(host.kind.saves)
+    host.root(host.kind.saved)
     for pid in host.manager():
         host.root(f"kill -9 {pid} || :")
     time.sleep(1)
