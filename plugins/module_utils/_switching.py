@@ -109,8 +109,8 @@ def plan(old, new, states, drift, touched):
     of files, "drop": paths, "link": bool, "manager": bool}.
     """
     after = [one["name"] for one in new["services"]]
-    (before, _own), (here, own) = managers(old), managers(new)
-    manager = bool(old) and old["launch"] == new["launch"] and old["manager"] != new["manager"]
+    (before, former), (here, own) = managers(old), managers(new)
+    manager = bool(old) and _same_manager(former, own) and old["manager"] != new["manager"]
     # a service under a manager of its own has nothing to do with settings and files of the deployment's
     changed = [
         name
@@ -156,6 +156,11 @@ def plan(old, new, states, drift, touched):
         "link": _link(old) != _link(new),
         "manager": manager,
     }
+
+
+def _same_manager(former, own):
+    """Whether two (method, settings) mean one manager: with other words about it, a timeout say, it is still that."""
+    return (former[0], former[1].get("config")) == (own[0], own[1].get("config"))
 
 
 def _link(manifest):

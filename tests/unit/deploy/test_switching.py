@@ -62,6 +62,17 @@ def test_a_changed_file_of_the_manager_concerns_all() -> None:
     assert plan["manager"] and plan["stop"] == ["run", "rpc"] and plan["start"] == ["rpc", "run"]
 
 
+def test_settings_changed_with_a_file_of_the_manager_do_not_keep_it_from_reading_that() -> None:
+    def launch(**settings: Any) -> dict[str, Any]:
+        return {"launch": {"method": "supervisord", "supervisord": {"config": "/c/a.conf", **settings}}}
+
+    old = release("1", {"rpc": "a"}, **launch())
+    assert todo(old, {**old, **launch(timeout=9), "manager": "n"}, {"rpc": "running"})["manager"]
+    # the supervisord of another configuration is another one, and starts with what is in its files
+    assert not todo(old, {**old, **launch(config="/c/b.conf"), "manager": "n"}, {"rpc": "running"})["manager"]
+    assert not todo(old, {**old, "launch": {"method": "systemd"}, "manager": "n"}, {"rpc": "running"})["manager"]
+
+
 def test_what_has_a_manager_of_its_own_is_left_alone_by_that_of_the_deployment() -> None:
     """A runner that may be running this very deployment: no setting and no password of supervisord is its business."""
     runner = {"name": "runner", "apart": True, "launch": {"method": "process", "process": {"command": ["r"]}}}
