@@ -78,8 +78,7 @@ def _activate(store, params, check):
     drift = _drift(old, new)
     touched, manager = _touched(new, drift, states)
     words = {name: one["state"] for name, one in states.items()}
-    todo = _switching.plan(old, new, words, drift, touched)
-    todo["manager"] = todo["manager"] or manager
+    todo = _switching.plan(old, new, words, drift, touched, manager)
     if new["build"] and not todo["link"]:
         astray = _build_drift(new["build"])
         todo["link"] = bool(astray)
@@ -302,6 +301,8 @@ def _services(store, params, check):
         store.remember(dict(state, stopped=intent))
         if stop:
             result["notes"] += services.stop(stop)
+        if params["state"] == "stopped":
+            services.rest(names)
         if start:
             services.load(start, [])
             services.start(start)

@@ -60,8 +60,15 @@ class Launch:
     def load(self, names, gone):
         """Nothing is to be read again: definitions are looked at when a service starts."""
 
-    def manager(self):
+    def rest(self, names):
+        """Nothing of these comes back with the host by itself."""
+
+    def manager(self, names):
         """Nothing of the manager itself is in a deployment. Returns what happened, in words."""
+        return ""
+
+    def retire(self, dests):
+        """No manager lives by the files that go. Returns what happened, in words."""
         return ""
 
 

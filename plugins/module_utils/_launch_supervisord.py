@@ -245,6 +245,9 @@ class Launch(_launch.Launch):
     def load(self, names, gone):
         ours = {split(self.unit(name))[0] for name in names}
         former = {split(self.unit(name))[0] for name in gone}
+        if not names and self.server() is None:
+            # its configuration went with the release; what is still in it has nothing to be read from
+            return
         infos = self.live()
         if infos is None:
             return
@@ -301,8 +304,11 @@ class Launch(_launch.Launch):
             raise Failure("%s: is not there, so no supervisord can be started" % self.config)
         check_server(self.config, sections_of(self.config, text))
 
-    def manager(self):
-        """Restart supervisord, for which all its programs end; those of others are started again. Says which."""
+    def manager(self, names):
+        """Restart supervisord, for which all its programs end; those of others are started again. Says which.
+
+        Only `names` of ours are to run then. Where that is nothing at all, it ends and comes back with the next start.
+        """
         others, daemons = None, self.daemons()
         with contextlib.suppress(Failure):
             infos = self.live()
@@ -311,12 +317,44 @@ class Launch(_launch.Launch):
             ours = {split(self.unit(name))[0] for name in self.services}
             others = [one for one in infos if one["group"] not in ours and one["statename"] == "RUNNING"]
             others = sorted("%s:%s" % (one["group"], one["name"]) for one in others)
-            # one that was started with another word for the same file
-            (pid,) = self.told([("getPID",)], "tell of")
-            daemons = [p for p in [_probe.look(pid)] if p] or daemons
-        if not daemons:
-            raise Failure("%s: its supervisord does not say who it is, and so cannot be restarted" % self.config)
+            daemons = self.who() or daemons
         self.check()
+        self.quit(daemons)
+        if others == [] and not names:
+            return "supervisord has ended; it reads its changed file when it starts with its services"
+        self.launch()
+        self.told([("startProcess", name, False) for name in others or []], "start")
+        rest = [name for name in self.services if name not in names]
+        if rest:
+            # those that it starts by itself, although they are to stay down
+            self.stop(rest, max(self.services[name].get("timeout") or self.timeout for name in rest))
+        what = ", ".join(name.partition(":")[2] for name in others or [])
+        what = "what others had in it, which could not be asked for" if others is None else what
+        return "supervisord was restarted, and with it %s" % (what or "nothing of others")
+
+    def retire(self, dests):
+        """End the supervisord whose configuration is one of these files, which go; what runs in it keeps it."""
+        if os.path.normpath(self.config) not in dests:
+            return ""
+        infos = self.live()
+        if infos is None:
+            return ""
+        left = sorted("%s:%s" % (one["group"], one["name"]) for one in infos if one["statename"] not in OVER)
+        if left:
+            words = "supervisord goes on although its %s goes, for what runs in it: %s; end it when that has ended"
+            return words % (self.config, ", ".join(left))
+        self.quit(self.who() or self.daemons())
+        return ""
+
+    def who(self):
+        """The supervisord that answers, which may have been started with another word for the same file."""
+        (pid,) = self.told([("getPID",)], "tell of")
+        return [p for p in [_probe.look(pid)] if p]
+
+    def quit(self, daemons):
+        """End these supervisords, and with them their programs. Raises Failure where one stays."""
+        if not daemons:
+            raise Failure("%s: its supervisord does not say who it is, and so cannot be ended" % self.config)
         starts = {p.pid: p.start for p in daemons}
         for p in daemons:
             _process.send(p, 15)
@@ -327,11 +365,6 @@ class Launch(_launch.Launch):
         seconds = self.timeout + max([0] + [one.get("timeout") or 0 for one in self.services.values()])
         if _launch.wait(alive, seconds):
             raise Failure("supervisord (pid %d) was told to end and still runs after %d s" % (daemons[0].pid, seconds))
-        self.launch()
-        self.told([("startProcess", name, False) for name in others or []], "start")
-        what = ", ".join(name.partition(":")[2] for name in others or [])
-        what = "what others had in it, which could not be asked for" if others is None else what
-        return "supervisord was restarted, and with it %s" % (what or "nothing of others")
 
 
 def environment(p):

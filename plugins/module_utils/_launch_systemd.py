@@ -102,7 +102,7 @@ class Launch(_launch.Launch):
         if seen.get("LoadState") == "loaded":
             if seen.get("NeedDaemonReload") == "yes":
                 found["drift"] = "systemd has not read its unit file since it changed"
-            elif seen.get("UnitFileState") == "disabled":
+            elif seen.get("UnitFileState") == "disabled" and word in ("running", "starting"):
                 found["drift"] = "it is not enabled, so it does not start at boot"
         return found
 
@@ -151,9 +151,27 @@ class Launch(_launch.Launch):
         wrong = ["%s is %s" % (unit, seen[unit]["LoadState"]) for unit in units if seen[unit]["LoadState"] != "loaded"]
         if wrong:
             raise Failure("systemd does not take what is in %s: %s" % (self.systemd.folder, "; ".join(wrong)))
-        off = [unit for unit in units if seen[unit]["UnitFileState"] == "disabled"]
+        # what does not run comes back with the host once it is started
+        self.enable({unit: seen[unit] for unit in units if seen[unit]["ActiveState"] not in _instances.OVER})
+
+    def enable(self, seen):
+        """Have units of these properties start with the host, those that can and do not yet."""
+        off = [unit for unit, one in seen.items() if one["UnitFileState"] == "disabled"]
         if off:
             self.ask("run", "enable", *off)
+
+    def rest(self, names):
+        """What was stopped for a while stays down when the host is booted meanwhile."""
+        units = [self.unit(name) for name in names]
+        try:
+            seen = self.systemd.show(units, PROPERTIES) if units else {}
+        except _systemctl.Down:
+            return
+        except TROUBLE as error:
+            raise Failure("systemd: %s" % error)
+        on = [unit for unit, one in seen.items() if one.get("UnitFileState") == "enabled"]
+        if on:
+            self.ask("run", "disable", *on)
 
     def prepare(self):
         """See that the user's manager outlives logins, where the settings say so. Raises Failure."""
@@ -169,6 +187,8 @@ class Launch(_launch.Launch):
             return
         self.prepare()
         units = [self.unit(name) for name in names]
-        self.forgive(self.ask("show", units, PROPERTIES))
+        seen = self.ask("show", units, PROPERTIES)
+        self.forgive(seen)
+        self.enable(seen)
         # what comes of it is for who looks; what is refused at once is told here
         self.ask("run", "start", "--no-block", *units)

@@ -8,6 +8,7 @@ Note that this module util is **PRIVATE** to the collection.
 Python 3.6 and the standard library, no f-strings (see _probe).
 """
 
+import contextlib
 import errno
 import os
 import stat
@@ -38,8 +39,11 @@ def fits(path, mode, owner=None):
     return stat.S_IMODE(seen.st_mode) == mode and owner in (None, (seen.st_uid, seen.st_gid))
 
 
-def write(path, text, mode, owner=None):
-    """Put a file of this text, mode and owner in the place of the old one, at once."""
+def write(path, text, mode, owner=None, lasting=False):
+    """Put a file of this text, mode and owner in the place of the old one, at once.
+
+    One that is `lasting` is there after a power cut too; of another the old one may be.
+    """
     folder, temporary = os.path.dirname(path), None
     try:
         # mkstemp makes it 0600; no pattern of others takes a name that begins with a dot
@@ -53,11 +57,23 @@ def write(path, text, mode, owner=None):
             os.fsync(handle)
         os.rename(temporary, path)
         temporary = None
+        if lasting:
+            sync(folder)
     except OSError as error:
         raise Misplaced("%s: cannot be written: %s" % (path, error.strerror))
     finally:
         if temporary is not None:
             os.unlink(temporary)
+
+
+def sync(folder):
+    """Have the names in a folder on the disk, as far as its file system does that: they are as they are by now."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def folder(path, mode, owner=None):

@@ -173,8 +173,9 @@ class References:
         for line in relative:
             if ".." in line.split("/"):
                 raise Refused("keep: %s: write it without .." % line)
-            self.paths.add(os.path.normpath(line))
-        for line in absolute:
+        # one that leads through a symlink means what it leads to, however it is written
+        below = [os.path.join(root, line) for line in relative for root in roots]
+        for line in absolute + below:
             for form in forms(line):
                 self.paths.update(os.path.relpath(form, root) for root in roots if inside(form, root))
                 # what holds the root is everything in it

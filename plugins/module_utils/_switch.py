@@ -18,6 +18,7 @@ from ansible_collections.sciops.sites.plugins.module_utils import (
     _installs,
     _launches,
     _place,
+    _probe,
     _switching,
     _transaction,
 )
@@ -93,13 +94,24 @@ class Services:
             if index + 1 < len(left):
                 self.verify(wave)
 
-    def manage(self):
-        """Have the deployment's manager read a changed file of its own; what happened, in words.
+    def rest(self, names):
+        """What was stopped is to stay down until somebody starts it, whatever becomes of the host."""
+        for launch, mine in self._each(names):
+            launch.rest(mine)
+
+    def manage(self, up):
+        """Have the deployment's manager read a changed file of its own, and run only `up`; what happened, in words.
 
         One that a service has for itself is none of it: what runs there goes on.
         """
         mine = [name for name in self.by_name if self.managers[name] == self.own]
-        return [said for said in [launch.manager() for launch, _names in self._each(mine)] if said]
+        said = [launch.manager([n for n in names if n in up]) for launch, names in self._each(mine)]
+        return [words for words in said if words]
+
+    def retire(self, dests):
+        """End managers whose own files go, where nothing runs in them any more; what is to be told of it, in words."""
+        gone = {os.path.normpath(dest) for dest in dests}
+        return [words for words in [launch.retire(gone) for launch in self.launches] if words]
 
     def verify(self, names):
         """Wait until these are up and healthy; what is said of those that wait in a queue. Trouble with the reasons."""
@@ -120,7 +132,8 @@ class Services:
             late = {
                 name: "%s, %d s after it was asked to start" % (why, now - begun)
                 for name, why in pending.items()
-                if now - begun > self.seconds([name])
+                # time to come up, and then time to show that it stays up
+                if now - begun > self.seconds([name]) + _switching.settle(self.by_name[name])
             }
             if failed or late:
                 wrong = dict(late, **failed)
@@ -162,6 +175,7 @@ class Switch:
         self.journal = {"what": "switch", "id": self.new["id"], "from": self.old and self.old["id"], "todo": self.todo}
         self.journal.update(pid=os.getpid(), up=up, at=time.time(), phase="prepare", state=state)
         self.journal["link"] = self._link_now()
+        self.journal["boot"] = _probe.boot_id()
         self.journal["found"] = [one["dest"] for _index, one in self._entries() if os.path.lexists(one["dest"])]
         self.store.note(self.journal)
         try:
@@ -221,6 +235,7 @@ class Switch:
     def _stop(self):
         self.notes += self.before.stop(self.todo["stop"])
         self.notes += self.after.stop(self.theirs)
+        self.notes += self.before.retire(self.todo["drop"])
 
     def _switch(self):
         for _index, entry in self._entries():
@@ -269,7 +284,7 @@ class Switch:
 
     def _start(self):
         if self.todo["manager"]:
-            self.notes += self.after.manage()
+            self.notes += self.after.manage(self.todo["start"] + self.todo["kept"] + self.alone)
         self.before.load([], self._left(self.before, self.after))
         self.after.load(self.todo["load"], [])
         self.after.start(self.todo["start"])
@@ -316,7 +331,8 @@ class Switch:
         That they did not is told and no more. With the journal kept for it nothing but this way back would ever be
         tried again, neither a release that would help nor a stop.
         """
-        self.journal["cut_off"] = phase
+        # begun again, it goes on back, also from a release that was as good as kept
+        self.journal["cut_off"] = "verify" if phase == "keep" else phase
         with contextlib.suppress(_place.Misplaced):  # a full disk must not keep it from going back
             self._phase("undo")
         begun = time.monotonic()
@@ -339,11 +355,14 @@ class Switch:
         if phase in ("prepare", "stop"):
             return
         touched = set(self.todo["load"] + self.todo["start"])
-        if phase != "switch":  # nothing of the new release was started before
+        # nothing of the new release was started before, unless the host was booted with its files in place
+        if phase != "switch" or self.journal.get("boot") != _probe.boot_id():
             self.after.stop([name for name in self.after.by_name if name in touched])
+        found = {one["dest"] for one in (self.old or {}).get("files", [])} | set(self.journal["found"])
+        self.notes += self.after.retire([one["dest"] for one in self.new["files"] if one["dest"] not in found])
         self._restore()
         if self.todo["manager"]:
-            self.before.manage()
+            self.before.manage(self.journal["up"])
         gone = self._left(self.before, self.after)
         # what others had in a manager stays there
         fresh = [name for name in self._left(self.after, self.before) if name not in self.theirs + self.alone]
@@ -418,7 +437,8 @@ def recover(store):
     old = store.manifest(journal["from"])
     switch = Switch(store, old, new, journal["todo"], journal)
     phase = journal.get("cut_off") or journal["phase"]
-    if phase == "keep":
+    # where a way back had begun and could not say so, files are no longer as the new release has them
+    if phase == "keep" and not dict(_files.drift(new["files"])):
         store.remember(journal["state"])
         switch.spare()
         switch.clean()

@@ -97,12 +97,13 @@ def managers(manifest):
     return found, (launch.get("method"), launch.get(launch.get("method")) or {})
 
 
-def plan(old, new, states, drift, touched):
+def plan(old, new, states, drift, touched, edited=False):
     """How the host gets from release `old` (None before the first) to `new`.
 
     `states` {name: word} are those of the services as they are, also of those that only `new` has: others may have
     started what now becomes ours. `drift` {dest: why} are the files of `new` that are not as `new` has them although
-    `old` has them so, `touched` the names of services that may have read a file with other content.
+    `old` has them so, `touched` the names of services that may have read a file with other content,
+    `edited` whether the manager may have.
 
     Returns {"stop", "start", "load", "gone", "kept": names in order, "theirs": names in order of services of `new`
     that run and are of no release, to be stopped with the rest, "alone": those that go on as they run, "put": indices
@@ -110,7 +111,7 @@ def plan(old, new, states, drift, touched):
     """
     after = [one["name"] for one in new["services"]]
     (before, former), (here, own) = managers(old), managers(new)
-    manager = bool(old) and _same_manager(former, own) and old["manager"] != new["manager"]
+    manager = bool(old) and _same_manager(former, own) and (edited or old["manager"] != new["manager"])
     # a service under a manager of its own has nothing to do with settings and files of the deployment's
     changed = [
         name
@@ -178,6 +179,11 @@ def barred(todo, states):
     return [name for name in todo["stop"] + todo["start"] if states.get(name) == "unknown"]
 
 
+def settle(service):
+    """How long a service must be up without a break to count as up, in seconds."""
+    return service.get("settle", 3)
+
+
 def judge(services, seen, since, now, sick):
     """(those that do not count as up yet: {name: why}, those that have failed: {name: why}).
 
@@ -188,15 +194,14 @@ def judge(services, seen, since, now, sick):
     for one in services:
         name = one["name"]
         state = seen.get(name) or {"state": "unknown", "why": "is not known"}
-        settle = one.get("settle", 3)
         if state["state"] == "failed":
             failed[name] = state["why"] or "failed"
         elif state["state"] == "waiting":
             continue
         elif state["state"] != "running":
             pending[name] = "%s%s" % (state["state"], ": " + state["why"] if state["why"] else "")
-        elif now - since[name][0] < settle:
-            pending[name] = "up for less than %g s" % settle
+        elif now - since[name][0] < settle(one):
+            pending[name] = "up for less than %g s" % settle(one)
         elif sick.get(name):
             pending[name] = sick[name]
     return pending, failed

@@ -102,7 +102,7 @@ class Store:
         return found
 
     def _save(self, data, *parts):
-        _place.write(self.path(*parts), json.dumps(data, sort_keys=True, indent=1) + "\n", 0o600)
+        _place.write(self.path(*parts), json.dumps(data, sort_keys=True, indent=1) + "\n", 0o600, lasting=True)
 
     def state(self):
         return self._load(json.loads(json.dumps(EMPTY)), "state.json")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from bed.echo import DEPLOY, HOSTS, PORTS, SECRET, Echo
-from bed.fleet import BED, Fleet
+from bed.fleet import BED, Fleet, until
 from bed.play import Player
 
 pytestmark = pytest.mark.hosts
@@ -68,6 +68,10 @@ def test_first_deploy_then_the_same_then_another(bench: Echo, site: str) -> None
     assert plan.rc == 0 and plan.recap("changed") > 0, plan.stdout + plan.stderr
     assert bench.run(site, "ls -d echo 2>/dev/null || :") == ""
     assert "[echo]" in plan.stdout and "a%%b" not in plan.stdout and "********" in plan.stdout, plan.stdout
+    # one that does not come up leaves nothing behind, no supervisord either, and bars no other
+    bad = bench.deploy(site, "3")
+    assert bad.rc != 0 and "Nothing is live, as before." in bad.stdout, bad.stdout
+    assert bench.pids(site) == {} and "supervisord" not in str(bench.fleet.ps(HOSTS[site]))
     first = bench.deploy(site, "1")
     assert first.rc == 0, first.stdout + first.stderr
     assert bench.answer(site) == f"1|hello|{SECRET}"
@@ -161,9 +165,16 @@ def test_stop_start_restart_status(bench: Echo, site: str) -> None:
     status = bench.do("status", site)
     assert status.rc == 0 and "echo stopped" in status.stdout and "maintenance" in status.stdout, status.stdout
     assert bench.deploy(site, "1").recap("changed") == 0 and bench.pids(site) == {}
-    # the whole machine was down meanwhile: supervisord itself is gone
+    # a file of supervisord itself changes meanwhile: a new one would start all that it finds
+    other = bench.deploy(site, "1", TAG="-other")
+    assert other.rc == 0 and other.recap("changed") == int(site == "acme"), other.stdout
+    time.sleep(2)
+    assert bench.pids(site) == {}
+    # the whole machine was down meanwhile: supervisord itself is gone, and systemd has begun anew
     bench.fleet.kill(HOSTS[site])
     bench.fleet.boot(HOSTS[site])
+    until(lambda: site == "acme" or "active" in bench.run(site, "systemctl --user is-active default.target || :"))
+    assert bench.pids(site) == {}
     assert bench.do("start", site).rc == 0
     pids = bench.pids(site)
     assert sorted(pids) == ["echo", "worker"]

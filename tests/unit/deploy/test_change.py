@@ -20,6 +20,7 @@ from unit.deploy.change_target import Target, steps
 from ansible_collections.sciops.sites.plugins.module_utils import (
     _files,
     _launches,
+    _probe,
     _switch,
     _transaction,
 )
@@ -237,6 +238,64 @@ def test_worker_killed_in_any_step(target: Target, phase: str, monkeypatch: pyte
     assert target.info()["drift"] == {} and target.info()["cut_off"] is None
     assert target.ask(manifest=two)["release"] == two["id"]
     assert not list(target.root.rglob(".sciops.*"))
+
+
+@pytest.mark.parametrize("booted", [False, True])
+def test_what_a_boot_has_started_meanwhile_does_not_stay_with_files_that_are_gone(
+    target: Target, booted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut once the files were switched: the host comes up with services of the release that is taken back."""
+    one, two = (target.release(v, target.service("rpc"), conf=f"[{v}]\n") for v in "12")
+    target.ask(manifest=one)
+
+    def cut(self: _switch.Switch) -> None:
+        switch(self)
+        self.after.start(["rpc"])
+        self.after.verify(["rpc"])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    switch = _switch.Switch._switch
+    with monkeypatch.context() as patch:
+        patch.setattr(_switch.Switch, "_switch", cut)
+        with pytest.raises(_transaction.Trouble, match="was killed"):
+            target.ask(manifest=two)
+    (began,) = target.running("rpc")
+    if booted:
+        monkeypatch.setattr(_probe, "boot_id", lambda: "another")
+    assert "cut off in step switch" in target.ask("started")["recovered"]
+    assert (target.root / "site.conf").read_text() == "[1]\n" and len(target.running("rpc")) == 1
+    assert (target.running("rpc") != [began]) == booted
+
+
+def test_a_way_back_from_a_release_as_good_as_kept_goes_on_back(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (target.release(v, target.service("rpc"), conf=f"[{v}]\n", link=True) for v in "12")
+    target.ask(manifest=one)
+
+    def full(*_args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def once(self: _switch.Services, names: list[str]) -> list[str]:
+        told.extend([names] if names else [])
+        if len(told) > 1:
+            raise _launches.Failure("it does not stop")
+        return list(stop(self, names))
+
+    told: list[list[str]] = []
+    stop = _switch.Services.stop
+    with monkeypatch.context() as patch:
+        patch.setattr(_transaction.Store, "remember", full)
+        patch.setattr(_switch.Services, "stop", once)
+        result = target.ask(manifest=two)
+    assert result["outcome"] == "broken" and "it does not stop" in result["msg"]
+    assert target.ask("started")["recovered"].endswith(f"back to {one['id']}")
+    assert target.info()["release"] == one["id"] and (target.root / "site.conf").read_text() == "[1]\n"
+
+
+def test_time_to_show_that_it_stays_up_comes_after_the_time_to_come_up(target: Target) -> None:
+    one = target.release("1", target.service("rpc", timeout=1, settle=2))
+    assert target.ask(manifest=one)["outcome"] == "activated"
 
 
 def test_drift_is_told_and_put_right(target: Target) -> None:

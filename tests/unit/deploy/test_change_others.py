@@ -110,10 +110,41 @@ def test_a_manager_that_only_the_release_makes_known_bars_no_first_deployment(
 
 def test_a_manager_that_a_service_has_for_itself_is_not_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
     class Launch(_launches.METHODS["process"].Launch):  # type: ignore[name-defined, misc]
-        def manager(self) -> str:
-            return f"restarted {self.settings['config']}"
+        def manager(self, names: list[str]) -> str:
+            return f"restarted {self.settings['config']} for {names}"
 
     monkeypatch.setitem(_launches.METHODS, "managed", types.SimpleNamespace(Launch=Launch))
     apart = {"name": "runner", "launch": {"method": "managed", "managed": {"config": "/theirs"}}}
     launch = {"method": "managed", "managed": {"config": "/ours"}}
-    assert _switch.Services({"launch": launch, "services": [{"name": "rpc"}, apart]}).manage() == ["restarted /ours"]
+    services = _switch.Services({"launch": launch, "services": [{"name": "rpc"}, apart]})
+    assert services.manage(["rpc", "runner"]) == ["restarted /ours for ['rpc']"]
+    # what is to stay down is none of what it is restarted for
+    assert services.manage([]) == ["restarted /ours for []"]
+
+
+def test_a_manager_ends_with_the_file_that_only_the_release_had(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A supervisord of its own: on the way back, and where another release does not have it any more."""
+    asked = target.root / "asked"  # by a process of its own
+
+    class Launch(_launch_process.Launch):  # type: ignore[misc]
+        def retire(self, dests: set[str]) -> str:
+            conf = str(target.root / "site.conf")
+            if conf in dests:
+                # as long as the file is there, and after its services have ended
+                with asked.open("a") as told:
+                    told.write(f"{Path(conf).read_text().strip()} {target.running('rpc')}\n")
+            return ""
+
+    method = types.SimpleNamespace(Launch=Launch, definitions=_launch_process.definitions)
+    monkeypatch.setitem(_launches.METHODS, "managed", method)
+    bad = target.release(
+        "1", target.service("rpc"), target.service("bad", script="#!/bin/sh\nexit 3\n"), method="managed"
+    )
+    assert target.ask(manifest=bad)["outcome"] == "rolled_back" and asked.read_text() == "[x] []\n"
+    two = target.release("2", target.service("rpc"), method="managed")
+    assert target.ask(manifest=two)["outcome"] == "activated" and asked.read_text() == "[x] []\n"
+    three = target.release("3", target.service("rpc"))
+    three["files"] = [one for one in three["files"] if not one["dest"].endswith("site.conf")]
+    assert target.ask(manifest=three)["outcome"] == "activated" and asked.read_text() == "[x] []\n" * 2

@@ -208,6 +208,16 @@ def test_a_reference_keeps_what_holds_it_and_what_it_holds(tree: Tree) -> None:
     assert kept("/elsewhere/u/1", "u/3", "precious", f"{tree.top}/outside") == set()
 
 
+def test_a_reference_through_a_symlink_keeps_what_it_leads_to_however_it_is_written(tree: Tree) -> None:
+    tree.put("u/run7/in.bam")
+    tree.put("u/run8/in.bam")
+    (tree.root / "u" / "current").symlink_to("run7")
+    tree.old()
+    for line in ("u/current/in.bam", f"{tree.root}/u/current/in.bam", "u/current"):
+        result = tree.purge(check=True, keep=[line])
+        assert why(result) == {"u/run7": "referenced", "u/current": "referenced"} and gone(result) == ["u/run8"], line
+
+
 def test_states_are_known_or_the_entry_stays(tree: Tree) -> None:
     for name in ("u/1/x", "u/2/x", "u/3/x", "u/4/x", "u/5/x"):
         tree.put(name)

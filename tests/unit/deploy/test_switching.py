@@ -73,6 +73,12 @@ def test_settings_changed_with_a_file_of_the_manager_do_not_keep_it_from_reading
     assert not todo(old, {**old, "launch": {"method": "systemd"}, "manager": "n"}, {"rpc": "running"})["manager"]
 
 
+def test_an_edited_file_of_the_manager_restarts_what_is_under_it_as_a_changed_one_does() -> None:
+    old = release("1", {"rpc": "a", "run": "a"})
+    plan = _switching.plan(old, old, {"rpc": "running", "run": "running"}, {}, (), edited=True)
+    assert plan["manager"] and plan["stop"] == ["run", "rpc"] and plan["start"] == ["rpc", "run"]
+
+
 def test_what_has_a_manager_of_its_own_is_left_alone_by_that_of_the_deployment() -> None:
     """A runner that may be running this very deployment: no setting and no password of supervisord is its business."""
     runner = {"name": "runner", "apart": True, "launch": {"method": "process", "process": {"command": ["r"]}}}
