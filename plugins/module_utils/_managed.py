@@ -58,6 +58,11 @@ def check(manager):
         raise Failed("; ".join(missing), "refused")
 
 
+def turn(old):
+    """The number of a spec that is about to be written: higher than that of all that are there."""
+    return 1 + max([spec.get("turn", 0) for spec in old.values()] or [0])
+
+
 def start(manager, work, indices):
     """Start instances through a manager in batches, see Work.batches; what does not come up is taken away again."""
     _table, known, sets = work.scene()
@@ -81,7 +86,9 @@ def start(manager, work, indices):
                 if action.get("container"):
                     box = _work.launcher("apptainer")
                     box.provide(work, action["container"], who, work.settings("apptainer"))
-                spec = manager.spec(action, work.request)
+                spec = dict(manager.spec(action, work.request), turn=turn(old))
+                # one that is written stands in the way of all that is written later
+                manager.fits(spec["unit"], spec)
                 if who.pw_uid != os.geteuid() and os.geteuid() != 0:
                     text = "user %s is wanted, and this host is reached as %s, who cannot become another"
                     raise Failed(text % (who.pw_name, _probe.login()), "refused")
@@ -288,7 +295,7 @@ def stop(manager, work, indices):
 
 def shown(spec):
     """A spec for people: its secrets are asterisks, and what names one start is left out."""
-    plain = {key: value for key, value in spec.items() if key not in ("token", "only_boot")}
+    plain = {key: value for key, value in spec.items() if key not in ("token", "only_boot", "turn")}
     plain["secrets"] = dict.fromkeys(spec.get("secrets") or {}, "********")
     return json.dumps(plain, indent=1, sort_keys=True) + "\n"
 
@@ -298,7 +305,7 @@ def describe(manager, work, indices):
     old = manager.specs()
     new = {}
     for i in indices:
-        spec = manager.spec(work.actions[i], work.request)
+        spec = dict(manager.spec(work.actions[i], work.request), turn=turn(old))
         new[spec["unit"]] = spec
     told = {}
     for path, text in manager.files(dict(old, **new)).items():

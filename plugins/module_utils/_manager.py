@@ -111,6 +111,10 @@ class Manager:
         """The manager's own files for all specs that it is to have: path -> text, None for one to be removed."""
         raise NotImplementedError
 
+    def fits(self, unit, spec):
+        """Raises Failed where no file of the manager can hold what a spec says."""
+        self.files({unit: spec})
+
     def begin(self, units):
         """Have exactly these units run; their specs and files are written."""
         raise NotImplementedError

@@ -95,11 +95,15 @@ class Manager(_manager.Manager):
         for name in sorted(os.listdir(self.place)) if os.path.isdir(self.place) else []:
             if name.endswith(".json"):
                 bases[name.partition("@")[0]] = (name[: -len(".json")], None)
-        for unit, spec in sorted(specs_of.items()):
+        # a template is of all slots: what was declared last counts, however many still run as it was before
+        for unit, spec in sorted(specs_of.items(), key=lambda pair: (pair[1].get("turn", 0), pair[0])):
             bases[unit.partition("@")[0]] = (unit, spec)
         for unit, spec in bases.values():
             found.update(self.of_unit(unit, spec))
         return found
+
+    def fits(self, unit, spec):
+        self.of_unit(unit, spec)
 
     def of_unit(self, unit, spec):
         """Template and drop-in that a unit needs, or what is to go with the last one."""
@@ -124,7 +128,11 @@ class Manager(_manager.Manager):
         texts[base] = "# written by sciops.sites\n" + _systemctl.unit_text(parts, raw=True)
         if own.get("drop_in"):
             more = [(name, sorted(keys.items())) for name, keys in sorted(own["drop_in"].items())]
-            texts[base + ".d/sciops.conf"] = "# written by sciops.sites\n" + _systemctl.unit_text(more, raw=True)
+            try:
+                text = _systemctl.unit_text(more, raw=True)
+            except ValueError as error:
+                raise Failed("%s: options.systemd.drop_in: %s" % (spec["component"], error), "refused")
+            texts[base + ".d/sciops.conf"] = "# written by sciops.sites\n" + text
         return texts
 
     def words(self, spec_path):
