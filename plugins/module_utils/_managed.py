@@ -53,6 +53,7 @@ class Flight:
 
 def check(manager):
     """Raises Failed where something is missing that a start needs."""
+    manager.prepare()
     missing = manager.prerequisites()
     if missing:
         raise Failed("; ".join(missing), "refused")

@@ -98,7 +98,11 @@ class Manager:
     # what a launcher's file adds
 
     def prerequisites(self):
+        """What is missing on this host, in words. Only looks: every observation asks, also that of a dry run."""
         return []
+
+    def prepare(self):
+        """Before the first start of a request: do what the settings allow for the prerequisites. Raises Failed."""
 
     def states(self, units):
         """What it says of these units, in one call: unit -> {"state", "message", "pid", "exit", "restarts"}.

@@ -11,6 +11,7 @@ standard library, no f-strings (see _probe).
 """
 
 import os
+import time
 
 from ansible_collections.sciops.sites.plugins.module_utils import (
     _logs,
@@ -61,10 +62,28 @@ class Manager(_manager.Manager):
         if self.scope == "system" and os.geteuid() != 0:
             return ["systemd: scope system needs root; become root on this host, or say scope: user"]
         missing = self.ask("prerequisites")
-        if missing and self.scope == "user" and self.settings.get("linger") and not self.ask("linger"):
-            self.ask("enable_linger")
-            missing = self.ask("prerequisites")
+        if missing and self.to_linger():
+            words = "linger of user %s is off; the next start turns it on, as launchers.systemd.linger says"
+            missing = [words % self.tool.user]
         return ["systemd: %s" % words for words in missing]
+
+    def to_linger(self):
+        """Whether a start is to turn linger on; the manager of a user comes with it."""
+        if self.scope != "user" or not self.settings.get("linger") or not os.path.isdir(_systemctl.BOOTED):
+            return False
+        return not self.ask("linger")
+
+    def prepare(self):
+        if not self.to_linger():
+            return
+        try:
+            self.ask("enable_linger")
+        except (Down, Silent, Failed) as error:
+            raise Failed("%s; nothing was started" % error, "refused")
+        # logind has been told; the manager itself takes a moment
+        ends = time.monotonic() + _managed.PATIENCE
+        while self.ask("prerequisites") and time.monotonic() < ends:
+            time.sleep(_managed.ASK)
 
     def states(self, units):
         names = {unit + ".service": unit for unit in units}

@@ -143,7 +143,7 @@ def test_supervisord_starts_no_singleton_by_itself(tmp_path: Path, monkeypatch: 
 def test_a_full_disk_before_a_start_is_told_for_each(tmp_path: Path) -> None:
     (tmp_path / "managed").write_text("in the way")
     manager = types.SimpleNamespace(place=str(tmp_path / "managed" / "x"), folder=str(tmp_path))
-    manager.specs, manager.prerequisites = dict, list
+    manager.specs, manager.prerequisites, manager.prepare = dict, list, dict
     work = types.SimpleNamespace(scene=lambda: ({}, {}, {}), live=lambda known, sets: {})
     with pytest.raises(_shim.Failed, match="nothing was started"):
         _managed.start(manager, work, [0])

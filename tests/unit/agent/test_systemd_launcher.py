@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sciops.sites.plugins.module_utils import _managed, _systemd, _work
+from ansible_collections.sciops.sites.plugins.module_utils import _managed, _systemctl, _systemd, _work
+from ansible_collections.sciops.sites.plugins.module_utils._shim import Failed
 
 
 class Bed:
@@ -104,3 +105,46 @@ def test_a_drop_in_that_no_unit_file_can_hold_refuses_its_component_only(bed: Be
     # the other one was told to systemd, and nothing is left that spoils later starts
     assert len(bed.started) == 1 and "nothing was started" not in results[1]["message"]
     assert bed.manager.specs() == {}
+
+
+@pytest.fixture
+def no_linger(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Bed:
+    """A user whose manager runs and does not linger; ``loginctl`` does as the bed's ``denied`` says."""
+    monkeypatch.setattr(_systemctl, "BOOTED", str(bed.folder))
+    bed.fresh(linger=True)
+    plain, state = bed.manager.ask, {"linger": False}
+    bed.denied = ""
+
+    def ask(what: str, *args: t.Any) -> t.Any:
+        said = plain(what, *args)
+        if what == "enable_linger" and bed.denied:
+            raise Failed(bed.denied)
+        state["linger"] = state["linger"] or what == "enable_linger"
+        if what == "prerequisites" and not state["linger"]:
+            return ["linger of user x is off, so its units end with its last login"]
+        return state["linger"] if what == "linger" else said
+
+    bed.manager.ask = ask
+    return bed
+
+
+def test_who_looks_turns_no_linger_on_and_who_starts_does(no_linger: Bed) -> None:
+    bed = no_linger
+    bed.runs(2)
+    seen = _managed.observe(bed.manager, {"sets": {}, "wanted": True})
+    assert "the next start turns it on" in seen["problems"][0] and "silent" not in seen
+    _managed.describe(bed.manager, bed.work(bed.action(1)), [0])
+    assert ("enable_linger",) not in bed.told
+    bed.start(bed.action(1))
+    assert ("enable_linger",) in bed.told and len(bed.started) == 1
+    assert bed.manager.prerequisites() == []
+
+
+def test_where_linger_is_denied_the_start_is_refused_and_nothing_else(no_linger: Bed) -> None:
+    bed = no_linger
+    bed.denied = "linger of x is off and x may not turn it on, run as root: loginctl enable-linger x"
+    with pytest.raises(Failed, match="run as root: loginctl enable-linger x; nothing was started") as raised:
+        bed.start(bed.action(1))
+    assert raised.value.outcome == "refused" and bed.started == [] and bed.manager.specs() == {}
+    seen = _managed.observe(bed.manager, {"sets": {}, "wanted": True})
+    assert "silent" not in seen and len(seen["problems"]) == 1
