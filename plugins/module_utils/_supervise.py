@@ -76,10 +76,19 @@ class Server:
         """All processes, or None where no supervisord runs. One that hangs is a Failure: what it has is unknown."""
         try:
             return self.rpc.processes()
+        except _supervisor.Gone:
+            self.alone(_supervisor.lost)
+            return None
         except _supervisor.Down:
             return None
         except (_supervisor.Silent, _supervisor.Denied, _supervisor.Fault) as error:
             raise self.trouble(error)
+
+    def alone(self, look):
+        """Raises Failure where a supervisord of this configuration lives that nobody can talk to."""
+        words = look(self.config, self.found["address"])
+        if words:
+            raise Failure("%s. What runs is unknown" % words, running=None)
 
     def trouble(self, error):
         """A failure of a call as one of the task."""
@@ -109,6 +118,7 @@ class Server:
         path = shutil.which(program, path=PATHS)
         if not path:
             raise Failure("no program %s on this host; install supervisor, or say where it is" % program, running=False)
+        self.alone(_supervisor.occupied)
         if not self.there:
             # passable, so that the users of programs come to their secrets; nothing in it can be listed or read
             _place.folder(self.home + "/conf.d", 0o711)

@@ -22,6 +22,8 @@ import time
 import xmlrpc.client
 from collections import OrderedDict
 
+from ansible_collections.sciops.sites.plugins.module_utils import _probe
+
 # numbers of its faults
 SHUTDOWN_STATE, BAD_NAME, ALREADY_STARTED, NOT_RUNNING = 6, 10, 60, 70
 ALREADY_ADDED, STILL_RUNNING, CANT_REREAD = 90, 91, 92
@@ -32,12 +34,20 @@ VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 SOCKET_PATH, OWN_SOCKET_PATH = 107, 99
 # supervisord reads `;` and `#` after whitespace as a comment, within quotes too; this expands to nothing after that
 NOTHING = "%(here).0s"
+# what its program is called
+DAEMON = re.compile(r"(supervisord[0-9.]*|supervisor\.supervisord)\Z")
+# seconds that one without programs takes to end
+ENDING = 2
 # in these sections supervisord expands %(here)
 EXPANDED = ("program", "supervisord", "eventlistener", "fcgi-program", "group")
 
 
 class Down(Exception):
     """Nobody listens: no supervisord runs with this address."""
+
+
+class Gone(Down):
+    """There is no socket. That one runs whose socket was removed is possible: see ``daemons``."""
 
 
 class Silent(Exception):
@@ -191,7 +201,8 @@ class Supervisor:
             raise
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTSOCK, errno.ENOTDIR):
-                raise Down("%s: nobody listens there; supervisord is not running" % self.address)
+                kind = Gone if error.errno in (errno.ENOENT, errno.ENOTDIR) else Down
+                raise kind("%s: nobody listens there; supervisord is not running" % self.address)
             if error.errno in (errno.EACCES, errno.EPERM):
                 raise Denied("%s: this user may not connect to it; run as its owner" % self.address)
             raise Silent("%s: takes no connection: %s" % (self.address, error.strerror or error))
@@ -255,6 +266,71 @@ def read_config(path):
                 found.update(server)
                 return found
     return found
+
+
+def daemons(config):
+    """Pids of the supervisords of a configuration file that live, whether they listen or not. None of a container."""
+    ours, noted, found = os.path.realpath(config), _noted(config), []
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        words = _probe.argv(pid)
+        at = [place for place, word in enumerate(words[:3]) if DAEMON.match(os.path.basename(word))]
+        if not at:
+            continue
+        named = _named(words[at[0] + 1 :])
+        # where its command line does not tell, its pidfile does
+        mine = os.path.realpath(named) == ours if named.startswith("/") else pid in noted
+        if mine and _probe.look(pid) and not _contained(pid):
+            found.append(pid)
+    return found
+
+
+def lost(config, address):
+    """In words, that a supervisord runs at whose address nobody listens; empty where none does."""
+    words = "%s: nobody listens there, and pid %d, the supervisord of %s, still runs; was its socket removed? "
+    words += "Restart it (its programs end with it)"
+    return "".join(words % (address, pid, config) for pid in daemons(config)[:1])
+
+
+def occupied(config, address):
+    """As ``lost``, for who is about to start one: what is just ending is given its time."""
+    ends = time.monotonic() + ENDING
+    while lost(config, address) and time.monotonic() < ends:
+        time.sleep(0.1)
+    return lost(config, address)
+
+
+def _named(words):
+    """The configuration that a command line names, empty where it names none."""
+    for place, word in enumerate(words):
+        found = re.match(r"(-[nstk]*c|--configuration=?)(.*)\Z", word)
+        if found:
+            return found.group(2) or "".join(words[place + 1 : place + 2])
+    return ""
+
+
+def _noted(config):
+    """What the pidfile of a configuration says. A path that is not absolute is one below where it was started."""
+    folder, found = os.path.dirname(config), set()
+    try:
+        word = _read(config).get("supervisord", {}).get("pidfile", "supervisord.pid")
+        path = os.path.expanduser(_expand(config, folder, word).strip())
+    except ValueError:
+        return found
+    for base in (folder, "/"):
+        try:
+            found.add(int(_probe.read(os.path.join(base, path))))
+        except (OSError, ValueError):
+            pass
+    return found
+
+
+def _contained(pid):
+    """Whether a process is in a container of this host, where the same path is another file."""
+    try:
+        lines = _probe.read("/proc/%d/status" % pid).splitlines()
+    except OSError:
+        return False
+    return any(line.startswith(b"NSpid:") and len(line.split()) > 2 for line in lines)
 
 
 def _server(path, folder, sections):

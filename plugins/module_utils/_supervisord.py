@@ -74,6 +74,9 @@ class Manager(_manager.Manager):
             raise Failed("%s: this supervisord listens nowhere; give it a [unix_http_server]" % self.config, "refused")
         return found
 
+    def server_file(self):
+        return self.config or self.home + "/supervisord.conf"
+
     def socket(self):
         """The socket of our own server; in the home folder where the state folder's path is too long for one."""
         path = self.home + "/supervisor.sock"
@@ -104,6 +107,11 @@ class Manager(_manager.Manager):
         """One method of the client, its ways to fail as those of a manager."""
         try:
             return getattr(self.rpc(), what)(*args)
+        except _supervisor.Gone as error:
+            words = _supervisor.lost(self.server_file(), self.server()["address"])
+            if words:
+                raise Silent("supervisord: %s" % words)
+            raise Down("supervisord: %s" % error)
         except _supervisor.Down as error:
             raise Down("supervisord: %s" % error)
         except (_supervisor.Silent, _supervisor.Denied) as error:
@@ -183,7 +191,7 @@ class Manager(_manager.Manager):
                 who = "root" if os.geteuid() == 0 else None
                 ident = "sciops.sites." + self.key
                 text = _supervisor.server_config(self.home, self.socket(), who, ident)
-                found[self.home + "/supervisord.conf"] = text
+                found[self.server_file()] = text
             return found
         except ValueError as error:
             raise Failed(str(error), "refused")
@@ -217,9 +225,12 @@ class Manager(_manager.Manager):
         """Start the server that does not run; what it is to have is in its files. Raises Failed."""
         if self.settings.get("start") is False:
             raise Failed("supervisord does not run, and the site says that it is not ours to start", "refused")
-        program, config = self.program(), self.config or self.home + "/supervisord.conf"
+        program, config = self.program(), self.server_file()
         if not program:
             raise Failed("; ".join(self.prerequisites()) or "supervisord: no such program", "refused")
+        words = _supervisor.occupied(config, self.server()["address"])
+        if words:
+            raise Failed("supervisord: %s" % words, "refused")
         if not self.config:
             os.makedirs(os.path.dirname(self.socket()), 0o700, exist_ok=True)
         env = {"PATH": _manager.PATHS, "HOME": os.path.expanduser("~"), "LANG": "C.UTF-8"}

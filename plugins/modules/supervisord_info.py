@@ -67,7 +67,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 running:
-  description: Whether supervisord itself runs. Null, with a failed task, where it hangs.
+  description: Whether supervisord itself runs. Null, with a failed task, where it hangs or has lost its socket.
   returned: always but where the input or the configuration is wrong
   type: bool
   sample: true

@@ -60,6 +60,7 @@ options:
     description:
       - Start supervisord where it does not run. Where there is no O(config) it is written first, with a unix socket
         that only its owner may use, and with C(conf.d) beside it for the programs.
+      - One that runs and whose socket was removed is not started a second time; the module fails and says which it is.
       - Without it the module fails where no supervisord runs, and changes nothing.
     type: bool
     default: false
@@ -229,7 +230,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 running:
-  description: Whether supervisord itself runs. Null where it hangs, so that nobody knows.
+  description: Whether supervisord itself runs. Null where it hangs or has lost its socket, so that nobody knows.
   returned: always but where the input or the configuration is wrong
   type: bool
   sample: true

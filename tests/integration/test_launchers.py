@@ -128,6 +128,12 @@ def test_w15_supervisord_down_is_told_from_a_program_that_is_down(three: Fleet, 
     three.ssh("h2", "printf '#!/bin/sh\\nexec sleep 64207.5\\n' > lives; chmod +x lives", user="deploy")
     inventory = site(three, tmp_path, ["h2"], c=component)
     assert play(RECONCILE, inventory).outcome == "changed"
+    # without its socket it is neither down nor started a second time
+    sockets = "~/.local/state/sciops.sites/*/h2/supervisord/*.sock ~/.sciops.sites/*.sock"
+    three.ssh("h2", f"rm $(ls {sockets} 2>/dev/null)", user="deploy")
+    told = play(RECONCILE, inventory)
+    assert "still runs" in told.stdout and told.outcome != "changed", told.stdout
+    assert len(three.run("h2", "pgrep", "-f", "supervisord [-]c").split()) == 1
     three.run("h2", "sh", "-c", "kill -9 $(pgrep -f 'supervisord [-]c')")
     told = play("playbooks/status.yml", inventory)
     assert "supervisord is not running" in told.stdout and "adopt" not in told.stdout, told.stdout

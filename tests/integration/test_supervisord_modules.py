@@ -150,6 +150,13 @@ def test_w7_from_nothing_then_a_fifth_program_and_four_keep_their_pids(host: Fle
     assert host.ssh("h1", f"ls {folder}/conf.d") == "supervisor.x.conf"
     good(nothing, False)
 
+    # what cleans up /tmp may take the socket; the supervisord lives on, and a second one would double all it has
+    host.ssh("h1", f"rm {folder}/supervisor.sock", user=user)
+    second, looked = run(programs(**base, programs=jaws(), start_supervisord=True), info(user, config=config))
+    for told in (second, looked):
+        bad(told, "nobody listens there", "still runs", running=None, changed=False)
+    assert len(host.ssh("h1", "pgrep -f 'supervisord [-]c'").split()) == 1
+
 
 CONFIG = "/opt/jaws/supervisor.conf"
 SERVER = f"""[inet_http_server]

@@ -11,6 +11,7 @@ import os
 import shlex
 import socket
 import socketserver
+import subprocess
 import tempfile
 import threading
 import time
@@ -23,7 +24,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ansible_collections.sciops.sites.plugins.module_utils import _supervisor
+from ansible_collections.sciops.sites.plugins.module_utils import _managed, _supervise, _supervisor, _supervisord
 from ansible_collections.sciops.sites.plugins.module_utils._supervisor import (
     Denied,
     Down,
@@ -290,6 +291,77 @@ def test_nobody_there_is_down(place: Path) -> None:
         gone.bind(str(place / "s"))
     with pytest.raises(Down):
         client(place).state()
+
+
+@pytest.fixture
+def daemon(place: Path) -> Iterator[Callable[..., int]]:
+    """Start what looks like a supervisord in the table of processes; returns its pid."""
+    (place / "supervisord").write_text("#!/bin/sh\nread end\n")
+    (place / "supervisord").chmod(0o755)
+    begun = []
+
+    def start(*words: str) -> int:
+        begun.append(subprocess.Popen([str(place / "supervisord"), *words], stdin=subprocess.PIPE))
+        path = Path(f"/proc/{begun[-1].pid}/cmdline")
+        ends = time.monotonic() + 10
+        while b"/bin/sh\0" not in path.read_bytes() and time.monotonic() < ends:
+            time.sleep(0.01)
+        return begun[-1].pid
+
+    yield start
+    for one in begun:
+        one.communicate()
+
+
+def test_one_whose_socket_was_removed_is_told_from_none(place: Path, daemon: Callable[..., int]) -> None:
+    with pytest.raises(_supervisor.Gone):
+        client(place).state()
+    config = place / "supervisord.conf"
+    config.write_text("[unix_http_server]\nfile=%(here)s/s\n[supervisord]\npidfile=%(here)s/run/pid\n")
+    (place / "link.conf").symlink_to(config)
+    for name in ("other.conf", "run"):
+        (place / name).mkdir()
+    assert _supervisor.daemons(str(config)) == [] == _supervisor.daemons(str(place / "nothing.conf"))
+    others = daemon("-c", str(place / "other.conf"))
+    (place / "run" / "pid").write_text(str(others))
+    assert _supervisor.daemons(str(config)) == []
+    (place / "run" / "pid").write_text(f"{os.getpid()}\n")
+    assert _supervisor.daemons(str(config)) == []
+    ours = [daemon(*words) for words in (["-c", str(config)], [f"-nc{config}"], [f"--configuration={place}/link.conf"])]
+    # one that was started in a way that does not say which
+    unnamed = daemon("-n")
+    assert _supervisor.daemons(str(config)) == sorted(ours)
+    (place / "run" / "pid").write_text(f"{unnamed}\n")
+    assert _supervisor.daemons(str(config)) == sorted([*ours, unnamed])
+
+
+def test_no_second_one_is_started_where_the_socket_was_removed(
+    place: Path, daemon: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_supervisor, "ENDING", 0.2)
+    (place / "programs").mkdir()
+    config = place / "supervisord.conf"
+    config.write_text("[unix_http_server]\nfile=%(here)s/s\n[supervisord]\n[include]\nfiles=%(here)s/programs/*.conf\n")
+    manager = _supervisord.Manager({"config": str(config), "program": str(place / "supervisord")}, str(place))
+    with pytest.raises(_managed.Down):
+        manager.states(["x"])
+    server = _supervise.Server(str(config), 5)
+    assert server.live() is None
+    pid = daemon("-c", str(config))
+    with pytest.raises(_managed.Silent, match=f"pid {pid}, the supervisord of {config}, still runs"):
+        manager.states(["x"])
+    with pytest.raises(_supervise.Failure, match=f"pid {pid}, .* still runs") as raised:
+        server.live()
+    assert raised.value.facts == {"running": None}
+    # nor where the socket is there and nobody listens
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(place / "s"))
+    assert server.live() is None
+    with pytest.raises(_supervise.Failure, match=f"pid {pid}, .* still runs"):
+        server.launch(str(place / "supervisord"))
+    with pytest.raises(_managed.Failed, match=f"pid {pid}, .* still runs") as refused:
+        manager.launch()
+    assert refused.value.outcome == "refused"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root is kept out by nothing, and needs to become somebody else here")
