@@ -22,6 +22,8 @@ from ansible_collections.sciops.sites.plugins.module_utils import _instances, _p
 
 PATHS = os.pathsep.join(["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"])
 POLL = 0.2
+# stands for an instance that nobody has: what systemd says of it is where the template of a name is
+NOBODY = "sciops-nobody"
 TROUBLE = (_systemctl.Down, _systemctl.Silent, _systemctl.Failed)
 
 
@@ -144,12 +146,14 @@ def manager(params, check, result):
 
 
 def links_of(folder, name):
-    """Instances of a template that are enabled: links in the folders of targets."""
-    found = set()
+    """Instances of a template that are enabled, each with where its links point: those in the folders of targets."""
+    found = {}
     for kind in ("wants", "requires"):
-        pattern = "%s/*.%s/%s@*.service" % (glob.escape(folder), kind, glob.escape(name))
-        found |= {os.path.basename(path).partition("@")[2][: -len(".service")] for path in glob.glob(pattern)}
-    return found - {""}
+        for path in glob.glob("%s/*.%s/%s@*.service" % (glob.escape(folder), kind, glob.escape(name))):
+            instance = os.path.basename(path).partition("@")[2][: -len(".service")]
+            if instance:
+                found.setdefault(instance, set()).add(os.path.realpath(path))
+    return found
 
 
 class Files:
@@ -202,7 +206,20 @@ class Files:
 
     def linked(self):
         """Instances that are enabled."""
-        return links_of(self.systemd.folder, self.params["name"])
+        return set(links_of(self.systemd.folder, self.params["name"]))
+
+    def ours(self, one):
+        """Whether properties are those of an instance of our template, or of one whose unit file is gone."""
+        return bool(self.params["force"]) or one.get("FragmentPath") in ("", None, self.template)
+
+    def others(self, seen, linked):
+        """Instances of this name that somebody else defines: by a unit of their own, or by another template."""
+        found = {name for name, one in seen.items() if not self.ours(one)}
+        if self.params["force"]:
+            return found
+        links, mine = links_of(self.systemd.folder, self.params["name"]), {os.path.realpath(self.template)}
+        vague = [name for name in linked if not seen.get(name, {}).get("FragmentPath")]
+        return found | {name for name in vague if links.get(name, mine) != mine}
 
     def note(self, names):
         """Write down what is not yet restarted, so that the next run does it where this one is cut off."""
@@ -317,10 +334,11 @@ def converge(params, check, result):
 
 
 def look(systemd, there, params, wanted, linked):
-    """Properties of the instances that are declared, enabled or loaded, by name."""
+    """Properties of the instances that are declared, enabled or loaded, by name; of NOBODY those of the template."""
     if not there:
         return {}
-    units = ["%s@%s.service" % (params["name"], name) for name in list(wanted) + sorted(linked - set(wanted))]
+    names = list(wanted) + sorted(linked - set(wanted)) + [NOBODY]
+    units = ["%s@%s.service" % (params["name"], name) for name in names]
     found = systemd.find(["%s@*.service" % params["name"]] + units, _instances.PROPERTIES)
     return {unit.partition("@")[2][: -len(".service")]: one for unit, one in found.items()}
 
@@ -332,10 +350,13 @@ def _converge(systemd, there, params, wanted, check, result):
     linked = files.linked()
     seen = look(systemd, there, params, wanted, linked)
     for name, one in seen.items():
-        other = one.get("FragmentPath")
-        if name in wanted and other not in ("", None, files.template) and not params["force"]:
+        if name in list(wanted) + [NOBODY] and not files.ours(one):
             words = "%s: has a unit file of its own or of somebody else; choose another name, or set force"
-            raise _programs.Unfit(words % other)
+            raise _programs.Unfit(words % one["FragmentPath"])
+    # what is not declared is stopped where it is of our template only
+    others = files.others(seen, linked - set(wanted)) - set(wanted)
+    seen = {name: one for name, one in seen.items() if name not in others and (name != NOBODY or name in wanted)}
+    linked = linked - others
     pending = (_place.read(files.pending) or "").split()
     changed = files.changed()
     todo = _instances.plan(wanted, seen, linked, pending, bool(changed), params)
@@ -409,7 +430,8 @@ def apply(systemd, params, todo, files, kept, stale, result):
     if todo["enabled"]:
         systemd.run("enable", *[change.unit(name) for name in todo["enabled"]])
     if gone:
-        systemd.run("reset-failed", "%s@*.service" % params["name"])
+        left = systemd.find(["%s@*.service" % params["name"]], ["ActiveState", "FragmentPath"])
+        change.forgive({unit: one for unit, one in left.items() if files.ours(one)})
     else:
         change.start(kept)
     files.note([])

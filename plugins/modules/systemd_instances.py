@@ -53,7 +53,9 @@ options:
     type: list
     elements: str
   prune:
-    description: Stop and disable instances of this template that are not declared.
+    description:
+      - Stop and disable instances of this template that are not declared.
+      - An instance with a unit file of its own (C(mover@debug.service)) is somebody else's and is left alone.
     type: bool
     default: true
   enabled:
@@ -163,7 +165,11 @@ options:
     type: float
     default: 60
   force:
-    description: Replace a template or a drop-in of this name that was not written by this module.
+    description:
+      - Replace a template or a drop-in of this name that was not written by this module, and take its instances for
+        ours.
+      - Without it the module fails where the template of this name is somebody else's, one of the distribution for
+        example, also with O(state=absent) and with O(count) 0.
     type: bool
     default: false
 seealso:

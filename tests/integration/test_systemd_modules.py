@@ -171,6 +171,25 @@ def test_counts_and_changes_touch_exactly_what_they_must(host: Fleet, run: Run) 
     assert left["units"] == []
     assert host.ssh("h1", "ls -A /etc/systemd/system | grep mover || true") == ""
 
+    # a template of the distribution, and a unit of the administrator that has the name of an instance
+    vendor, unit = "/usr/lib/systemd/system/vendor@.service", "[Service]\\nExecStart=/bin/sleep 7000\\n"
+    host.ssh("h1", f"printf '{unit}[Install]\\nWantedBy=multi-user.target\\n' > {vendor}")
+    host.ssh("h1", f"printf '{unit}' > /etc/systemd/system/lifter@debug.service; systemctl daemon-reload")
+    host.ssh("h1", "systemctl enable --now vendor@one; systemctl start lifter@debug")
+    absent, none, one, fewer, over = run(
+        instances(name="vendor", state="absent"),
+        instances(name="vendor", count=0, command=SLEEP),
+        instances(name="lifter", count=2, command=SLEEP),
+        instances(name="lifter", count=1, command=SLEEP),
+        instances(name="lifter", state="absent"),
+    )
+    for told in (absent, none):
+        bad(told, f"{vendor}: has a unit file of its own or of somebody else", changed=False)
+    assert good(one, True)["stopped"] == [] and good(fewer, True)["stopped"] == ["2"]
+    assert good(over, True)["stopped"] == ["1"]
+    assert host.ssh("h1", "systemctl is-active vendor@one lifter@debug").split() == ["active", "active"]
+    assert host.ssh("h1", "ls -A /etc/systemd/system | grep 'lifter\\|vendor'") == "lifter@debug.service"
+
 
 def test_w8_user_units_live_on_after_logout_and_reboot(host: Fleet, run: Run) -> None:
     base = {"name": "jaws", "scope": "user", "command": SLEEP, "instances": ["runs", "rpc-server"]}

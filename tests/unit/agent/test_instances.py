@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.sciops.sites.plugins.module_utils import _instances
+from ansible_collections.sciops.sites.plugins.module_utils import _instances, _units
 from ansible_collections.sciops.sites.plugins.module_utils._programs import Unfit
 
 STATES = st.sampled_from(["active", "inactive", "failed", "activating", "deactivating", "reloading"])
@@ -173,3 +175,82 @@ def test_what_is_wrong_in_words(one: dict[str, str], words: str | None) -> None:
         assert said and words in said
     else:
         assert said == words
+
+
+class Systemd:
+    """A manager that has these units; ``told`` has what it was told to do."""
+
+    scope, target = "system", "multi-user.target"
+
+    def __init__(self, folder: Path, **units: str) -> None:
+        self.folder, self.told = str(folder / "etc"), []
+        (folder / "etc" / "multi-user.target.wants").mkdir(parents=True)
+        # instance -> path of its unit; of one that nobody has that of the template
+        self.units = {name.lstrip("_"): path for name, path in units.items()}
+
+    def one(self, unit: str) -> dict[str, str]:
+        name = unit.partition("@")[2][: -len(".service")]
+        path, state = (
+            self.units.get(name, self.units.get("template", "")),
+            "active" if name in self.units else "inactive",
+        )
+        return {"Id": unit, "FragmentPath": path, "ActiveState": state, "LoadState": "loaded" if path else "not-found"}
+
+    def find(self, patterns: list[str], properties: object) -> dict[str, dict[str, str]]:
+        base = patterns[0].partition("@")[0]
+        loaded = [f"{base}@{name}.service" for name in self.units if name != "template"]
+        return {unit: self.one(unit) for unit in loaded + patterns[1:]}
+
+    def show(self, units: list[str], properties: object) -> dict[str, dict[str, str]]:
+        return {unit: self.one(unit) for unit in units}
+
+    def run(self, *words: str) -> str:
+        self.told.append(words)
+        return ""
+
+    def job(self, verb: str, units: list[str], seconds: float) -> str:
+        self.told.append((verb, *units))
+        for unit in units:
+            self.units.pop(unit.partition("@")[2][: -len(".service")])
+        return ""
+
+    def link(self, unit: str, target: str) -> None:
+        (Path(self.folder) / "multi-user.target.wants" / unit).symlink_to(target)
+
+    def converge(self, wanted: list[str], check: bool = False, there: bool = True, **more: Any) -> dict:
+        given_ = params(
+            force=False, secrets={}, command="/bin/true", drop_in=None, state="present", timeout=5, serial=0
+        )
+        result = {"changed": False, "running": True, "linger": None, "linger_enabled": False}
+        return _units._converge(self, there, given_ | {"settle": 0} | more, wanted, check, result)
+
+
+def test_the_template_of_somebody_else_is_left_alone_with_its_instances(tmp_path: Path) -> None:
+    vendor = "/usr/lib/systemd/system/getty@.service"
+    one = Systemd(tmp_path, template=vendor, tty1=vendor)
+    one.link("getty@tty1.service", vendor)
+    for more in ({"state": "absent"}, {}):
+        with pytest.raises(Unfit, match=f"{vendor}: has a unit file of .* somebody else"):
+            one.converge([], name="getty", **more)
+    # before there is a manager to ask, the link tells
+    told = one.converge([], True, False, name="getty", state="absent")
+    assert not told["stopped"] and not told["disabled"]
+    assert one.told == [] and os.listdir(one.folder) == ["multi-user.target.wants"]
+    assert one.converge([], True, name="getty", force=True)["stopped"] == ["tty1"]
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_units_of_an_administrator_are_no_instances_of_ours(tmp_path: Path, state: str) -> None:
+    ours = f"{tmp_path}/etc/mover@.service"
+    one = Systemd(tmp_path, template=ours, _2=ours, debug=f"{tmp_path}/etc/mover@debug.service")
+    Path(ours).write_text(_instances.MARK)
+    for name, target in (("2", "../mover@.service"), ("3", ours), ("debug", "../mover@debug.service")):
+        one.link(f"mover@{name}.service", target)
+    # enabled, and its unit file is gone
+    one.units["old"] = ""
+    one.link("mover@old.service", "/opt/mover@.service")
+    told = one.converge([], state=state)
+    assert sorted(told["disabled"]) == ["2", "3"] and told["stopped"] == ["2"]
+    assert sorted(one.units) == ["debug", "old", "template"]
+    words = [word for line in one.told for word in line]
+    assert not [word for word in words if "debug" in word or "old" in word or "*" in word]
