@@ -22,6 +22,8 @@ from ansible_collections.sciops.sites.plugins.module_utils import _logs, _probe
 
 # what ends with this must not be tried again by the manager
 BUSY = 75
+# what is copied of a log at once, in so many parts at most, and how much of it stays in its file
+PART, MOST_PARTS, EMPTIED = 65536, 64, 1 << 20
 
 
 class Failed(Exception):
@@ -161,6 +163,28 @@ def children(pid):
         return []
 
 
+def pour(copied):
+    """Copy what came to files since the last time to standard output; ``copied``: handle -> where that ended.
+
+    A file is emptied when it has become big and all of it is copied. Where the log has no room it waits in the file.
+    """
+    for handle in copied:
+        for _part in range(MOST_PARTS):
+            try:
+                part = os.pread(handle, PART, copied[handle])
+                copied[handle] += os.write(1, part) if part else 0
+                size = os.fstat(handle).st_size
+                if not part and size == copied[handle] > EMPTIED:
+                    os.ftruncate(handle, 0)
+                    size = 0
+            except OSError:
+                break
+            if size < copied[handle]:
+                copied[handle] = 0
+            if not part:
+                break
+
+
 def keeper(argv, env, action):
     """Start an instance of apptainer, be there as long as its program is, and end it. Never returns.
 
@@ -185,15 +209,23 @@ def keeper(argv, env, action):
     end()
     for path in names:
         os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-    root = os.open("/", os.O_RDONLY)
-    for path in names[1:]:
-        # apptainer writes to two files and follows no link: both become names of the log. With src_dir_fd the link
-        # behind /proc is followed
-        os.link("/proc/self/fd/1", path, src_dir_fd=root)
+    root, copied = os.open("/", os.O_RDONLY), {}
+    try:
+        for path in names[1:]:
+            # apptainer writes to two files and follows no link: both become names of the log. With src_dir_fd the link
+            # behind /proc is followed
+            os.link("/proc/self/fd/1", path, src_dir_fd=root)
+    except OSError:
+        # the log is on another file system than the home: apptainer keeps its files, and this copies what comes
+        for path in names[1:]:
+            if os.path.lexists(path):
+                os.unlink(path)
+            copied[os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)] = 0
     os.close(root)
     with tempfile.TemporaryFile() as words:
         # it repeats what the program wrote at first, which is in the log already
         code = subprocess.call(argv, env=env, close_fds=False, stdout=words, stderr=words)
+        pour(copied)
         if code:
             words.seek(0)
             os.write(2, words.read()[-4096:])
@@ -203,6 +235,7 @@ def keeper(argv, env, action):
     os.close(os.open(names[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644))
     while True:
         below = children(first)
+        pour(copied)
         if not below:
             break
         if wish and not sent and action.get("launcher") != "apptainer":

@@ -122,3 +122,17 @@ def test_w13_what_apptainer_is_given(host: Host) -> None:
     assert words[words.index("--env-file") + 1].startswith("/proc/self/fd/")
     assert value not in json.dumps(words) and value not in host.root("cat /proc/*/cmdline | tr '\\0' ' '")
     assert host.log(host.rows()[0]) == f"a $b/{value}"
+
+
+def test_the_log_of_an_instance_may_be_on_another_file_system_than_the_home(host: Host) -> None:
+    what = unique()
+    host.root(f"test $(stat -c %d /dev/shm) != $(stat -c %d {host.home})")
+    action = host.action("/bin/sh", "-c", f"echo one; echo two >&2; sleep 1; echo three; exec sleep {what}")
+    action |= {"container": box(host, ONE), "log": {**action["log"], "path": f"/dev/shm/{what}.log"}}
+    (result,) = host.apply(action)
+    assert result["outcome"] == "started", str(result)
+    (row,) = host.rows()
+    host.until(lambda: "three" in host.log(row))
+    assert sorted(host.log(row).split()) == ["one", "three", "two"]
+    host.stop(row)
+    assert "x" not in host.sh("find .apptainer/instances/logs -type f -printf x; echo .")
