@@ -89,27 +89,91 @@ def sha256(path):
     return "sha256:" + seen.hexdigest()
 
 
-def digest_of(path, folder):
-    """The sha256 of a file; computed once for each state of it."""
-    here = os.stat(path)
-    key = [here.st_ino, here.st_size, here.st_mtime_ns]
-    store = folder + "/images.json"
+def known(folder):
+    """What is known of images: path -> {"key", "digest"}."""
     try:
-        known = json.loads(_probe.read(store).decode())
+        return json.loads(_probe.read(folder + "/images.json").decode())
     except (OSError, ValueError):
-        known = {}
-    if known.get(path, {}).get("key") != key:
-        known[path] = {"key": key, "digest": sha256(path)}
-        _probe.write_file(store, json.dumps(known))
-    return known[path]["digest"]
+        return {}
 
 
-def wanted(box, image, folder):
+def state_of(here):
+    """What of a file's properties is another one when its content is."""
+    return [here.st_ino, here.st_size, here.st_mtime_ns]
+
+
+def remember(folder, path, key, digest):
+    """Write down the digest of an image; the one that was fetched for it is gone."""
+    every = known(folder)
+    every.pop(path + ".fetched", None)
+    every[path] = {"key": key, "digest": digest}
+    _probe.write_file(folder + "/images.json", json.dumps(every))
+
+
+def digest_of(work, path, who, lock=None):
+    """The sha256 of a file; computed once for each state of it.
+
+    That may take longer than a request: it then goes on by itself, with ``lock`` kept locked, and a later request finds
+    the result. Raises Failed until then.
+    """
+    with _logs.rights_of(who):
+        image = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        key = state_of(os.fstat(image))
+        found = known(work.folder).get(path, {})
+        if found.get("key") == key:
+            return found["digest"]
+        os.makedirs(work.folder + "/images", 0o700, exist_ok=True)
+        note = "%s/images/%s" % (work.folder, hashlib.sha256(os.fsencode(path)).hexdigest()[:16])
+        # whoever computes it has this open, locked, as standard output
+        handle = os.open(note, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            digest = "sha256:" + computed(work, path, who, lock, (image, json.dumps(key) + "\n", note, handle))
+        finally:
+            os.close(handle)
+    finally:
+        os.close(image)
+    remember(work.folder, path, key, digest)
+    os.unlink(note)
+    return digest
+
+
+def computed(work, path, who, lock, files):
+    """The digits that are in a note behind its head, put there first where they are not. Raises Failed."""
+    image, head, note, handle = files
+
+    def result():
+        text = _probe.read(note).decode("utf-8", "replace")
+        found = re.match("[0-9a-f]{64}(?= )", text[len(head) :]) if text.startswith(head) else None
+        return found and found.group()
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Failed("image %s is being checked" % path, "refused")
+    if not result():
+        os.ftruncate(handle, 0)
+        os.lseek(handle, 0, os.SEEK_SET)
+        os.write(handle, head.encode())
+        keep = [] if lock is None else [lock]
+        child = call(who, ["sha256sum"], stdin=image, stdout=handle, pass_fds=keep, wait=False)
+        # others are to be started in this request too
+        until = time.monotonic() + (work.ends - time.monotonic()) / 2
+        while child.poll() is None:
+            if time.monotonic() > until:
+                raise Failed("image %s is being checked, pid %d" % (path, child.pid), "refused")
+            time.sleep(0.02)
+    if not result():
+        raise Failed("image %s: cannot be read to its end" % path)
+    return result()
+
+
+def wanted(work, box, image, who):
     """Why an image is to be fetched, in words; empty where what is there is what is declared."""
     if not os.path.exists(image):
         return "it is not there"
     if box.get("digest"):
-        there = digest_of(image, folder)
+        there = digest_of(work, image, who)
         return "" if there == box["digest"] else "it is %s, %s is declared" % (there[:19], box["digest"][:19])
     if box.get("source"):
         try:
@@ -127,7 +191,7 @@ def provide(work, box, who, settings):
     """
     image = _logs.home(box["image"], who)
     try:
-        why = wanted(box, image, work.folder)
+        why = wanted(work, box, image, who)
     except OSError as error:
         raise Failed("image %s: %s" % (image, said(error)))
     if not why:
@@ -145,17 +209,21 @@ def provide(work, box, who, settings):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Failed("image %s is being fetched: %s" % (image, why), "refused")
+            raise Failed("image %s is being fetched or checked: %s" % (image, why), "refused")
         if not os.path.exists(fetched) or _probe.read(source).decode() != box["source"]:
             fetch(work, box, who, settings, image, lock)
+        digest = digest_of(work, fetched, who, lock) if box.get("digest") else None
         with _logs.rights_of(who):
-            bad = sha256(fetched) if box.get("digest") else None
-            if bad != box.get("digest"):
+            if digest != box.get("digest"):
                 os.unlink(fetched)
                 raise Failed(
-                    "image %s: %s is %s, %s is declared" % (image, box["source"], bad[:19], box["digest"][:19])
+                    "image %s: %s is %s, %s is declared" % (image, box["source"], digest[:19], box["digest"][:19])
                 )
             switch(box, image, fetched, source)
+            key = state_of(os.stat(image))
+        if digest:
+            # by its name from now on, so that it is not computed again
+            remember(work.folder, image, key, digest)
     finally:
         os.close(lock)
 
