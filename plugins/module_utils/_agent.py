@@ -83,13 +83,16 @@ def newer(fence, old):
     return not old or fence["number"] > old["number"] or all(fence[k] == old[k] for k in ("number", "holder"))
 
 
-def witness(request):
-    """Who asks the managers of a request; None where it has none. Their files travel with such requests only."""
+def witness(request, held=False):
+    """Who asks the managers of a request; None where it has none. Their files travel with such requests only.
+
+    ``held`` says that fence and lock are those of the request: what is over may be tidied up.
+    """
     if not request.get("launchers"):
         return None
     from ansible_collections.sciops.sites.plugins.module_utils import _manager
 
-    return _manager.witness
+    return lambda *scene: _manager.witness(*scene, held=held)
 
 
 def observe(request, folder, ends, groups):
@@ -108,7 +111,8 @@ def observe(request, folder, ends, groups):
                 trouble.append("nothing can be changed on this host: its state folder: %s" % error)
         else:
             old = stored_fence(folder)
-        seen = _probe.observe(request, folder, ends, groups, witness(request))
+        held = lock is not None and not late and not trouble
+        seen = _probe.observe(request, folder, ends, groups, witness(request, held))
     finally:
         if lock is not None:
             os.close(lock)

@@ -238,17 +238,18 @@ def observe(manager, ask):
     return told
 
 
-def witness(request, folder, ends, scene):
+def witness(request, folder, ends, scene, held=False):
     """Ask all managers of a request; ``scene`` is (records, live sets, rows, problems, boot id) and is added to.
 
-    Returns what the observation says beyond that: ``possible`` and ``silent``.
+    ``held`` says that fence and lock are those of the request. Returns what the observation says beyond the scene:
+    ``possible`` and ``silent``.
     """
     known, sets, rows, problems, boot = scene
     more = {"possible": [], "silent": {}}
     for name, settings in sorted(request["launchers"].items()):
         mine = {t: r for t, r in known.items() if r.get("launcher") == name}
         ask = {"request": request, "settings": settings, "folder": folder, "records": mine, "sets": sets}
-        ask.update(boot=boot, ends=ends, wanted=True)
+        ask.update(boot=boot, ends=ends, wanted=True, held=held)
         try:
             told = _work.launcher(name).observe(ask)
         except (Failed, Silent, Down, OSError) as error:

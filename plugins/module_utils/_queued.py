@@ -13,7 +13,15 @@ import json
 import os
 import time
 
-from ansible_collections.sciops.sites.plugins.module_utils import _jobqueue, _logs, _managed, _probe, _process, _shim
+from ansible_collections.sciops.sites.plugins.module_utils import (
+    _jobqueue,
+    _logs,
+    _managed,
+    _probe,
+    _process,
+    _shim,
+    _work,
+)
 from ansible_collections.sciops.sites.plugins.module_utils._manager import Silent
 from ansible_collections.sciops.sites.plugins.module_utils._shim import Failed, said
 
@@ -54,7 +62,11 @@ def erase(work, name, token, record):
 
 
 def observe(queue, ask):
-    """All jobs of the site, deployment and host, in one query; see docs/launchers.md."""
+    """All jobs of the site, deployment and host, in one query; see docs/launchers.md.
+
+    What is over is forgotten where fence and lock are held: it may be that nothing is started here any more that would
+    tidy it up, and its record would be taken for an instance as soon as nobody asks this queue.
+    """
     told = {"rows": [], "states": {}, "possible": [], "problems": [], "over": {}}
     records = {token: record for token, record in ask["records"].items() if record.get("launcher") == queue.name}
     now, client = time.time(), queue.client(ask["settings"], ask["ends"] - 0.3)
@@ -98,6 +110,12 @@ def observe(queue, ask):
             problem(records[token], how)
         if token in ask["sets"]:
             told["states"][token] = {"launcher": queue.name, "state": "left over: %s" % how}
+        elif token in records and ask.get("held"):
+            try:
+                work = _work.Work(dict(ask["request"], actions=[]), ask["folder"], ask["ends"])
+                erase(work, queue.name, token, records[token])
+            except OSError as error:
+                problem(records[token], "its record cannot be removed: %s" % said(error))
     return told
 
 

@@ -11,7 +11,8 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.sciops.sites.plugins.module_utils import _probe, _work
+from ansible_collections.sciops.sites.plugins.module_utils import _agent, _probe, _work
+from ansible_collections.sciops.sites.plugins.plugin_utils import _apply, _memory, _planner
 
 HERE = Path(__file__).parent
 
@@ -81,6 +82,22 @@ class Bed:
         ask = {"request": self.request([]), "settings": {"timeout": self.timeout}, "folder": str(self.folder)}
         ask |= {"records": known, "sets": {}, "boot": "b", "ends": time.monotonic() + seconds, "wanted": True}
         return _work.launcher(self.launcher).observe(ask)
+
+    def look(self, *launchers: str, number: int = 0) -> dict:
+        """What the pass with this number sees when it asks these launchers; one in check mode has no number."""
+        request = self.request([]) | {"launchers": {name: {"timeout": self.timeout} for name in launchers}}
+        request["fence"] = {"number": number, "holder": "me"} if number else None
+        return {"answered": True, **_agent.observe(request, str(self.folder), time.monotonic() + 8, set())}
+
+    def passes(self, declared: dict, count: int) -> list[bool]:
+        """Whether all is as declared after each of so many passes of a controller that starts and stops nothing."""
+        memory, found = _memory.empty(), []
+        for number in range(1, count + 1):
+            asked = _apply.request_for(declared, "h1", "observe", known=_memory.launchers(memory, "h1"))
+            seen = {"h1": self.look(*asked.get("launchers", {}), number=number)}
+            memory = _memory.learn(memory, declared, seen, 300.0 * number, "me")
+            found.append(_apply.converged(_planner.plan(declared, seen, memory, 300.0 * number)))
+        return found
 
     def start(self, **more: t.Any) -> str:
         action = self.action(**more)

@@ -150,6 +150,15 @@ def test_a_job_that_is_over_is_gone_and_can_be_started_again(bed: Bed) -> None:
     assert bed.files() == [f"instances/{new}.json", f"managed/htcondor/{unit}.json", f"managed/htcondor/{unit}.sh"]
 
 
+def test_what_ended_by_itself_is_forgotten_by_the_next_pass(bed: Bed) -> None:
+    bed.start(secrets={"PASSWORD": {"value": "h0t sauce"}})
+    bed.set(jobs=[])
+    bed.look("htcondor")
+    assert len(bed.files()) == 3
+    assert "p/c slot 1: its job is not in the queue any more" in bed.look("htcondor", number=1)["problems"]
+    assert bed.files() == ["fence.json"]
+
+
 @pytest.mark.parametrize("history", [{}, {"no_history": True}])
 def test_a_restarted_schedd_that_lost_its_queue(bed: Bed, history: dict) -> None:
     """Absent only once it is up for longer than the lease; or where the history has the job; or it was up all along."""

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+from faults.simulator import component, declaration
 
 from ansible_collections.sciops.sites.plugins.module_utils import (
     _logs,
@@ -194,6 +195,34 @@ def test_a_job_that_is_over_is_gone_and_can_be_started_again(bed: Bed) -> None:
     assert bed.work(old)[0]["outcome"] == "failed", "a token starts once"
     new = bed.start()
     assert bed.files() == [f"instances/{new}.json", f"managed/slurm/{bed.record(new)['unit']}.json"]
+
+
+def test_what_ended_by_itself_is_forgotten_by_a_pass_that_may_change_the_host(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bed.start(secrets={"PASSWORD": {"value": "h0t sauce"}})
+    bed.look("slurm", number=7)
+    bed.job(state=["TIMEOUT"])
+    files = bed.files()
+    for number in (0, 6):
+        # in check mode, and where another controller was here since
+        bed.look("slurm", number=number)
+        assert bed.files() == files
+    with monkeypatch.context() as broken:
+        broken.setattr(_queued, "erase", lambda *_: Path("/proc/nothing").unlink())
+        assert "p/c slot 1: its record cannot be removed" in str(bed.look("slurm", number=8)["problems"])
+    assert "p/c slot 1: job 41: TIMEOUT" in bed.look("slurm", number=9)["problems"]
+    assert bed.files() == ["fence.json"]
+    assert "p/c" not in str(bed.look("slurm", number=10)["problems"])
+
+
+def test_what_ended_by_itself_keeps_no_site_from_being_as_declared(bed: Bed) -> None:
+    """Nothing of the launcher is declared on the host any more, so nothing is started that tidies up."""
+    bed.start()
+    bed.job(state=["TIMEOUT"])
+    declared = declaration({"h1": {}}, {"p/c": component(0, 1, launcher="slurm", state="off")})
+    assert bed.passes(declared, 4) == [False, True, True, True]
+    assert bed.files() == ["fence.json"]
 
 
 def test_a_restarted_controller_that_lost_its_jobs(bed: Bed) -> None:
