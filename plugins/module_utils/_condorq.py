@@ -182,7 +182,11 @@ def absence(record, past, since, now, skew=0):
         if last["node"] and last["word"] == "REMOVED" and now < until:
             words = "job %d was forced out of the queue while it ran on %s, where its lease ends in %d s at the latest"
             return "doubt", words % (last["id"], last["node"], until - now)
-        return "over", "job %d: %s" % (last["id"], how_it_ended(last))
+        # the process beside the program ended it then, whatever the program made of that
+        limit = (record.get("options") or {}).get("time")
+        late = limit and last["word"] == "COMPLETED" and last["executing"] and last["entered"]
+        early = "its time is over: " if late and last["entered"] >= last["executing"] + limit else ""
+        return "over", "job %d: %s%s" % (last["id"], early, how_it_ended(last))
     if since is None:
         return "doubt", "its job is not in the queue, and nothing says since when the schedd knows its jobs"
     if since < (record.get("asked") or 0) - skew or now - since > lease + SLACK:

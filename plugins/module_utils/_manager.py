@@ -242,10 +242,10 @@ def witness(request, folder, ends, scene, held=False):
     """Ask all managers of a request; ``scene`` is (records, live sets, rows, problems, boot id) and is added to.
 
     ``held`` says that fence and lock are those of the request. Returns what the observation says beyond the scene:
-    ``possible`` and ``silent``.
+    ``possible``, ``silent`` and ``over``.
     """
     known, sets, rows, problems, boot = scene
-    more = {"possible": [], "silent": {}}
+    more = {"possible": [], "silent": {}, "over": {}}
     for name, settings in sorted(request["launchers"].items()):
         mine = {t: r for t, r in known.items() if r.get("launcher") == name}
         ask = {"request": request, "settings": settings, "folder": folder, "records": mine, "sets": sets}
@@ -265,5 +265,6 @@ def witness(request, folder, ends, scene, held=False):
             row.update(told.get("states", {}).get(row["token"], {}))
         rows += told.get("rows", [])
         more["possible"] += told.get("possible", [])
+        more["over"].update(told.get("over", {}))
         problems += told.get("problems", [])
     return {key: value for key, value in more.items() if value}

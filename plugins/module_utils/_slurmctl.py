@@ -95,13 +95,14 @@ class Scene(_jobqueue.Scene):
             why = _squeue.forgetful(says, client.ask(["sinfo", "-a", "-h", "-o", "%T"]))
         except (Silent, Failed) as error:
             why = str(error)
-        known = accounts(client, [self.records[token] for token in lost]) if why and says["accounting"] else {}
+        # slurmctld forgets within minutes how a job ended, and the collapse guard wants to know it
+        known = accounts(client, [self.records[token] for token in lost]) if says["accounting"] else {}
         for token in lost:
             jobs = self.records[token].get("jobs") or []
-            if not why:
-                self.over[token] = "its job is not in the queue any more"
-            elif jobs and all(number in known for number in jobs):
+            if jobs and all(number in known for number in jobs):
                 self.over[token] = "job %d: %s, says sacct" % (jobs[-1], known[jobs[-1]])
+            elif not why:
+                self.over[token] = "its job is not in the queue any more"
             else:
                 self.doubt[token] = "its job is not in the queue, and that proves nothing: %s" % why
 

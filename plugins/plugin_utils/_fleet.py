@@ -121,6 +121,9 @@ def reading(observation: Any) -> tuple[bool, str, str]:
     silent = observation.get("silent") or {}
     if not isinstance(silent, dict) or not all(isinstance(why, str) for why in silent.values()):
         return False, "garbled", "the list of managers that do not answer does not parse"
+    over = observation.get("over") or {}
+    if not isinstance(over, dict) or not all(isinstance(how, str) for how in over.values()):
+        return False, "garbled", "the list of what is over does not parse"
     return True, "", ""
 
 

@@ -8,6 +8,7 @@ Nothing here knows what a launcher does: docs/launchers.md does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,6 +81,12 @@ _NOT_UP = frozenset(
 )
 
 
+# How a manager's words begin of what it was told to end: its time was over, somebody removed it, something more
+# important wanted its place. Not of what failed, was lost with its node (HTCondor: "it was taken off its node ..") or
+# ended by itself.
+_ENDED = re.compile(r"job \d+: (TIMEOUT|DEADLINE|PREEMPTED|CANCELLED|REVOKED|its time is over|removed: (?!it was ))")
+
+
 def normal(given: Any) -> dict[str, str]:
     """Return what a component says of its launcher, a word or a mapping host class -> word, as a mapping."""
     return dict(given) if isinstance(given, Mapping) else {DEFAULT: str(given or PROCESS)}
@@ -100,6 +107,11 @@ def is_up(state: Any) -> bool:
     """Whether an instance in this state of its manager (any case, "" for none) runs at this moment."""
     words = str(state or "").lower().split()
     return not words or words[0].strip(":;,") not in _NOT_UP
+
+
+def was_ended(how: Any) -> bool:
+    """Whether an instance of which its manager says this ("" or None: nothing) was ended by what was asked of it."""
+    return _ENDED.match(str(how or "")) is not None
 
 
 def version(component: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:

@@ -17,7 +17,12 @@ from typing import Any
 from ansible_collections.sciops.sites.plugins.plugin_utils import _updates
 from ansible_collections.sciops.sites.plugins.plugin_utils._fleet import DEFAULT_HEALTHY_AFTER, reading
 from ansible_collections.sciops.sites.plugins.plugin_utils._guards import delay
-from ansible_collections.sciops.sites.plugins.plugin_utils._launcher import PROCESS, is_up, launcher_for
+from ansible_collections.sciops.sites.plugins.plugin_utils._launcher import (
+    PROCESS,
+    is_up,
+    launcher_for,
+    was_ended,
+)
 
 VERSION = 1
 Memory = dict[str, Any]
@@ -192,6 +197,7 @@ def _look(memory: Memory, declaration: dict[str, Any], host: str, seen: dict[str
     possible = {_identity(one): one for one in seen.get("possible") or () if _identity(one) not in present}
     rebooted = bool(before["boot_id"] and seen.get("boot_id") and before["boot_id"] != seen["boot_id"])
     remembered = {_identity(one): one for one in before["instances"]}
+    over = seen.get("over") or {}
     crashed: dict[str, bool] = {}
     explained = 0
     for identity, one in remembered.items():
@@ -210,6 +216,8 @@ def _look(memory: Memory, declaration: dict[str, Any], host: str, seen: dict[str
             again = process and one["start"] != present[identity].get("start")
             if new and again and _updates.may_reject(memory, declaration, name):
                 crashed[name] = True
+            # it is not lost: its successor, or what its manager restarted, is only young again
+            explained += bool(one.get("established") and present[identity]["age"] < _healthy_after(components, name))
             continue
         if judged and young:
             crashed[name] = crashed.get(name, False) or new
@@ -217,7 +225,7 @@ def _look(memory: Memory, declaration: dict[str, Any], host: str, seen: dict[str
             _forgive(memory, name)
         failing = memory["failures"].get(name) or {}
         looping = failing.get("level", 0) > 0 and not failing.get("rejected")
-        if one.get("established") and (rebooted or ours or looping):
+        if one.get("established") and (rebooted or ours or looping or was_ended(over.get(one.get("token")))):
             explained += 1
     for name, new in sorted(crashed.items()):
         _fail(memory, declaration, name, host, now, last=f"ended on {host} soon after its start", new=new)

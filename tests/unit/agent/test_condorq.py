@@ -201,6 +201,21 @@ def test_the_history_must_have_all_jobs_of_a_record() -> None:
     assert _condorq.absence(rec("1a-1", 1), old, None, 2000) == ("over", "job 7: COMPLETED")
 
 
+def test_a_walltime_that_was_over_is_told() -> None:
+    record = rec("1a-1", 1, 7, options={"time": 600})
+    for entered, words in ((1599, ""), (1600, "its time is over: "), (1700, "its time is over: ")):
+        ad = made(
+            JobStatus=4,
+            RemoteHost=None,
+            JobCurrentStartExecutingDate=1000,
+            EnteredCurrentStatus=entered,
+            ExitBySignal=True,
+            ExitSignal=15,
+        )
+        past = _condorq.jobs(json.dumps([ad]))
+        assert _condorq.absence(record, past, None, 2000) == ("over", f"job 7: {words}ended by signal 15")
+
+
 # --- in words
 
 

@@ -200,8 +200,8 @@ def test_a_job_that_is_over_is_gone_and_can_be_started_again(bed: Bed) -> None:
 def test_what_ended_by_itself_is_forgotten_by_a_pass_that_may_change_the_host(
     bed: Bed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bed.start(secrets={"PASSWORD": {"value": "h0t sauce"}})
-    bed.look("slurm", number=7)
+    token = bed.start(secrets={"PASSWORD": {"value": "h0t sauce"}})
+    assert "over" not in bed.look("slurm", number=7)
     bed.job(state=["TIMEOUT"])
     files = bed.files()
     for number in (0, 6):
@@ -211,7 +211,9 @@ def test_what_ended_by_itself_is_forgotten_by_a_pass_that_may_change_the_host(
     with monkeypatch.context() as broken:
         broken.setattr(_queued, "erase", lambda *_: Path("/proc/nothing").unlink())
         assert "p/c slot 1: its record cannot be removed" in str(bed.look("slurm", number=8)["problems"])
-    assert "p/c slot 1: job 41: TIMEOUT" in bed.look("slurm", number=9)["problems"]
+    seen = bed.look("slurm", number=9)
+    assert seen["over"] == {token: "job 41: TIMEOUT"}
+    assert "p/c slot 1: job 41: TIMEOUT" in seen["problems"]
     assert bed.files() == ["fence.json"]
     assert "p/c" not in str(bed.look("slurm", number=10)["problems"])
 
@@ -240,7 +242,11 @@ def test_a_restarted_controller_that_lost_its_jobs(bed: Bed) -> None:
     bed.set(age=400, nodes=["idle", "unknown"])
     assert "not all nodes" in bed.observe()["possible"][0]["why"]
     bed.set(nodes=["idle"])
-    assert bed.observe()["possible"] == []
+    seen = bed.observe()
+    assert (seen["possible"], seen["over"]) == ([], {token: "its job is not in the queue any more"})
+    # slurmctld has forgotten how it ended, and the accounting has not
+    bed.set(accounted=[f"41|CANCELLED by 0|{bed.record(token)['unit']}"])
+    assert bed.observe()["over"] == {token: "job 41: CANCELLED, says sacct"}
     assert len(bed.calls("sbatch")) == 1
     bed.start()
 

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
-from faults.simulator import component
+from faults.simulator import component, declaration
 
-from ansible_collections.sciops.sites.plugins.plugin_utils import _planner
+from ansible_collections.sciops.sites.plugins.plugin_utils import _launcher, _memory, _planner
 
 from .scenes import fleet
 
@@ -130,6 +131,89 @@ def test_j21_a_collapse_without_cause_neither_starts_nor_stops() -> None:
     assert any("accepted by ana" in note for note in plan["notes"])
     world.tick(300)
     assert controller.run(declared)["verdict"] == "ok"  # type: ignore[index]
+
+
+class Jobs:
+    """Eight jobs of a queue that were established at the last good pass."""
+
+    def __init__(self) -> None:
+        self.declared = declaration({"login": {}}, {"p/a": component(0, 8, launcher="slurm")})
+        self.memory, self.now = _memory.empty(), 10000.0
+        assert self.verdict([self.row(slot) for slot in range(1, 9)]) == "ok"
+
+    def row(self, slot: int, age: float = 3600.0, **more: Any) -> dict[str, Any]:
+        base = {"component": "p/a", "slot": slot, "token": f"1-{slot}", "hash": "0123456789ab", "owned": True}
+        base |= {"leader": True, "pid": 40 + slot, "start": 1000, "age": age, "launcher": "slurm", "health": ""}
+        return base | {"state": "RUNNING on n1", "log": None, "log_size": None} | more
+
+    def verdict(self, rows: list[dict[str, Any]], over: dict[str, str] | None = None) -> str:
+        """Look once more, an hour later."""
+        self.now += 3600
+        seen = {"answered": True, "boot_id": "b", "cores": 4, "memory": {"total": 1}, "loadavg": [0, 0, 0]}
+        seen |= {"instances": rows, "over": over or {}}
+        self.memory = _memory.learn(self.memory, self.declared, {"login": seen}, self.now, "me")
+        self.plan = _planner.plan(self.declared, {"login": seen}, self.memory, self.now)
+        self.memory = _memory.note_good(self.memory, self.plan, self.now)
+        return str(self.plan["verdict"])
+
+
+@pytest.mark.parametrize(
+    ("how", "is_ended"),
+    [
+        ("job 41: TIMEOUT", True),
+        ("job 41: TIMEOUT, says sacct", True),
+        ("job 41: CANCELLED, ended by signal 15", True),
+        ("job 41: PREEMPTED", True),
+        ("job 41: its time is over: ended by signal 15", True),
+        ("job 41: removed: via condor_rm (by user ann)", True),
+        ("job 41: removed: its time is over, and its node did not end it", True),
+        ("job 41: removed: it was taken off its node and is not to run twice", False),
+        ("job 41: FAILED, ended with status 1", False),
+        ("job 41: NODE_FAIL", False),
+        ("job 41: OUT_OF_MEMORY", False),
+        ("job 41: COMPLETED", False),
+        ("its job is not in the queue any more", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_jobs_that_were_ended_together_are_no_collapse_and_jobs_that_failed_are(how: Any, is_ended: bool) -> None:
+    assert _launcher.was_ended(how) == is_ended
+    jobs = Jobs()
+    over = {f"1-{slot}": how for slot in range(1, 9)} if how is not None else None
+    assert jobs.verdict([], over) == ("ok" if is_ended else "unsafe")
+    assert len(jobs.plan["actions"]) == (8 if is_ended else 0)
+    # how they ended is told once
+    if not is_ended:
+        assert jobs.verdict([]) == "unsafe"
+
+
+def test_each_job_is_explained_by_its_own_end() -> None:
+    jobs = Jobs()
+    assert jobs.verdict([], {f"1-{slot}": "job 1: TIMEOUT" for slot in range(1, 4)}) == "unsafe"
+    assert "0 of 5 established instances are left" in jobs.plan["why"]
+    jobs = Jobs()
+    assert jobs.verdict([], {f"1-{slot}": "job 1: TIMEOUT" for slot in range(1, 5)}) == "ok"
+
+
+def test_successors_that_wait_for_a_full_cluster_are_no_collapse() -> None:
+    jobs = Jobs()
+    waits = [jobs.row(slot, 0.0, state="PENDING: Resources", pid=80 + slot, start=9000) for slot in range(1, 9)]
+    assert jobs.verdict(waits) == "ok"
+    assert jobs.plan["actions"] == []
+    jobs.declared["components"]["p/a"]["count"] = {"min": 9, "max": 9}
+    assert jobs.verdict(waits) == "ok"
+    assert len(jobs.plan["actions"]) == 1
+    # what is there explains nothing of what is not
+    jobs = Jobs()
+    assert jobs.verdict([jobs.row(slot, 1.0, pid=90 + slot) for slot in range(1, 5)]) == "ok"
+    jobs = Jobs()
+    assert jobs.verdict([jobs.row(slot, 1.0, pid=90 + slot) for slot in range(1, 4)]) == "unsafe"
+    # and once they are established again they count again
+    jobs = Jobs()
+    assert jobs.verdict(waits) == "ok"
+    assert jobs.verdict([jobs.row(slot, pid=80 + slot, start=9000) for slot in range(1, 9)]) == "ok"
+    assert jobs.verdict([]) == "unsafe"
 
 
 def test_our_own_stops_and_scale_downs_are_no_collapse() -> None:

@@ -208,6 +208,8 @@ def test_an_update_waits_for_managers() -> None:
         {"possible": [{"token": "1-0"}]},
         {"silent": ["supervisord"]},
         {"silent": {"supervisord": 5}},
+        {"over": ["1-0"]},
+        {"over": {"1-0": None}},
         {"instances": [{"component": "p/a", "pid": 1, "age": 1, "launcher": 7}]},
         {"instances": [{"component": "p/a", "pid": 1, "age": 1, "renew": True}]},
     ],
