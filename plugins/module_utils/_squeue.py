@@ -225,8 +225,8 @@ def reservations(text, words):
 def before(found, now, margin=MARGIN, limit=None):
     """(minutes for --time-min, or None; what a job that does not fit waits for, in words).
 
-    ``found`` are reservations, ``limit`` the walltime in seconds, None for what the partition gives. The next
-    reservation counts, not the first one that is listed.
+    ``found`` are reservations, ``limit`` the walltime in seconds, None for what the partition gives: then nothing is
+    cut, since Slurm refuses a least time beyond that. The next reservation counts, not the first one that is listed.
     """
     under_way = [name for start, end, name in found if start <= now < end]
     waits = "waits for the end of reservation %s" % under_way[0] if under_way else ""
@@ -239,7 +239,7 @@ def before(found, now, margin=MARGIN, limit=None):
     minutes = int(round((start - now - margin) / 60.0))
     if minutes <= 0:
         return None, waits or "waits for the end of reservation %s" % name
-    if limit and minutes * 60 >= limit:
+    if not limit or minutes * 60 >= limit:
         return None, waits
     return minutes, waits
 

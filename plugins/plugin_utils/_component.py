@@ -163,6 +163,10 @@ def _options(given: Mapping[str, Any], launcher: Mapping[str, str], faults: list
                 faults.append(Fault(place, handover, text))
             elif handover >= limit:
                 faults.append(Fault(place, handover, f"must be less than the walltime (time), which is {limit}"))
+    slurm = compiled.get("slurm") or {}
+    if slurm.get("reservation_words") and slurm["time"] is None:
+        text = "need a walltime that may be cut before a reservation; say options.slurm.time"
+        faults.append(Fault(("options", "slurm", "reservation_words"), slurm["reservation_words"], text))
     return compiled
 
 

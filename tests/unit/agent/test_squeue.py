@@ -209,7 +209,7 @@ def test_reservations_as_three_versions_write_them(version: str) -> None:
     assert [name for _start, _end, name in found] == ["now_workflow", "login_fix"]
     now = found[0][0] + 1
     # the next one counts, and not the first that is listed, nor the one that is under way
-    assert _squeue.before(found, now) == (480, "waits for the end of reservation now_workflow")
+    assert _squeue.before(found, now, limit=10**7) == (480, "waits for the end of reservation now_workflow")
     assert _squeue.before(_squeue.reservations(text, ["nothing"]), now) == (None, "")
     assert _squeue.reservations("No reservations in the system\n", ["login"]) == []
 
@@ -229,11 +229,13 @@ def test_reservations_in_local_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_w9_time_before_a_reservation() -> None:
     """W9: in 10 h: 480 minutes; in 1 h: none, and the job waits."""
     for late in (0, 1, 20):
-        assert _squeue.before([(36000, 40000, "login")], late) == (480, "")
+        assert _squeue.before([(36000, 40000, "login")], late, limit=90 * 86400) == (480, "")
+        # without a walltime there is nothing to cut
+        assert _squeue.before([(36000, 40000, "login")], late) == (None, "")
     assert _squeue.before([(3600, 7200, "login")], 0) == (None, "waits for the end of reservation login")
     # one that is over by then does not wait
     assert _squeue.before([(3600, 7200, "login")], 0, limit=1800) == (None, "")
-    assert _squeue.before([(36000, 40000, "login")], 0, margin=0) == (600, "")
+    assert _squeue.before([(36000, 40000, "login")], 0, margin=0, limit=90 * 86400) == (600, "")
     assert _squeue.before([(3600, 7200, "login")], 5000) == (None, "waits for the end of reservation login")
     assert _squeue.before([], 0) == (None, "")
 
@@ -251,7 +253,7 @@ def test_what_fits_before_a_reservation_ends_before_it(spans: list, margin: int,
         assert minutes > 0
         # half a minute is what rounding gives and takes
         assert minutes * 60 <= min(ahead) - margin + 30
-        assert limit is None or minutes * 60 < limit
+        assert limit is not None and minutes * 60 < limit
 
 
 # --- sbatch

@@ -119,6 +119,9 @@ SIF = "container: {image: /a.sif"
          "options.slurm.handover: 600: needs a walltime to count back from; say options.slurm.time"),
         (["options: {slurm: {handover: 2h, time: 1h}}", "launcher: slurm"],
          "options.slurm.handover: 7200: must be less than the walltime (time), which is 3600"),
+        (["options: {slurm: {reservation_words: [login]}}", "launcher: {default: process, big: slurm}"],
+         'options.slurm.reservation_words: ["login"]: need a walltime that may be cut before a reservation; '
+         "say options.slurm.time"),
         (["options: {htcondor: {handover: 10m}}", "launcher: htcondor"],
          "options.htcondor.handover: 600: needs a walltime to count back from; say options.htcondor.time"),
         (["options: {htcondor: {lease: 5}}"], "options.htcondor.lease: 5: must be from 20 to 2592000 seconds"),
