@@ -72,12 +72,14 @@ CONTAINER_DEFAULTS: dict[str, Any] = {
     "options": [],
     "method": None,
 }
-# Words of a manager for what it has and what does not run at this moment: queued, between two tries, or stopped by it.
+# Words of a manager for what it has and what does not run at this moment: queued, between two tries, stopped by it, or
+# over and not yet tidied up (a job keeps its place while it completes, and while its files are taken away).
 # A word that is not here says nothing against an instance; what is wrong with one stands in its `health`.
 _NOT_UP = frozenset(
-    "pending configuring requeued requeue_hold requeue_fed resv_del_hold special_exit suspended stopped "
+    "pending configuring power_up_node requeued requeue_hold requeue_fed resv_del_hold special_exit expediting "
+    "suspended stopped completing stage_out "
     "starting backoff exited fatal stopping activating auto-restart deactivating failed inactive "
-    "idle held removed".split()
+    "idle held removed transferring_output".split()
 )
 
 

@@ -12,7 +12,7 @@ from faults.simulator import Controller, World, component, declaration
 
 from ansible_collections.sciops.sites.plugins.plugin_utils import _memory, _planner, _report
 
-from .scenes import fleet, kinds
+from .scenes import V1, V2, declare, fleet, kinds, running_fleet
 
 HANGS = {"supervisord": "no answer within 5 s"}
 
@@ -194,6 +194,39 @@ def test_an_update_waits_for_managers() -> None:
     plan = controller.run(declared)
     assert plan is not None
     assert plan["components"]["p/a"]["why"] == "3 to be replaced, none can be stopped and started again now"
+
+
+@pytest.mark.parametrize(
+    ("state", "runs"),
+    [
+        ("RUNNING on n1", True),
+        ("SIGNALING on n1", True),
+        ("RESIZING on n1", True),
+        ("COMPLETING on n1", False),
+        ("STAGE_OUT on n1", False),
+        ("EXPEDITING on n1", False),
+        ("POWER_UP_NODE on n1", False),
+        ("CONFIGURING on n1", False),
+        ("SUSPENDED on n1", False),
+        ("PENDING: Resources", False),
+        ("TRANSFERRING_OUTPUT on slot1@n1", False),
+    ],
+)
+def test_a_job_that_does_not_run_is_neither_available_nor_proof_of_its_version(state: str, runs: bool) -> None:
+    world, controller, declared = running_fleet(launcher="slurm")
+    new = declare(declared)
+    controller.run(new)
+    world.tick(70)
+    controller.observe(new)
+    (row,) = [one for seen in controller.observations.values() for one in seen["instances"] if one["hash"] == V2]
+    assert row["age"] >= 60
+    row["state"] = state
+    controller.memory["proven"]["p/a"]["hash"] = V1
+    memory = _memory.learn(controller.memory, new, controller.observations, world.now, "one")
+    plan = _planner.plan(new, controller.observations, memory, world.now)
+    assert (memory["proven"]["p/a"]["hash"] == V2) == runs
+    assert ("waits until 1 new is healthy" in plan["components"]["p/a"]["why"]) == (not runs)
+    assert len(kinds(plan, "stop")) == runs
 
 
 @pytest.mark.parametrize(
