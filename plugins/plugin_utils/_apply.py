@@ -95,6 +95,14 @@ def waves(actions: t.Sequence[Json]) -> list[list[Json]]:
     return [one for one in result if one]
 
 
+def replacements(actions: t.Sequence[Json], rolled: t.Collection[str]) -> list[Json]:
+    """Return what follows from a saved plan once it is carried out: starts in the place of what it stopped to update.
+
+    `rolled` are the components of which it stopped something so. All else is for a plan that nobody reviewed yet.
+    """
+    return [one for one in actions if one["kind"] == "start" and one["component"] in rolled]
+
+
 def apply_time(requests: t.Sequence[Json], launchers: t.Mapping[str, Json] | None = None) -> float:
     """Return how many seconds a host may take beyond its limit: graces side by side, settle times in batches.
 

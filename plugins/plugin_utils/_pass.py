@@ -36,6 +36,7 @@ from ansible_collections.sciops.sites.plugins.plugin_utils._apply import (
     apply_time,
     converged,
     join_results,
+    replacements,
     request_for,
     skip_words,
     waves,
@@ -245,17 +246,19 @@ class SitePass:
     def apply(self, fleet: Fleet) -> None:
         """Carry out the plan in rounds; each round plans anew from what the hosts said after the round before."""
         deadline = time.monotonic() + float(self.policy["pass_timeout"])
-        rolled = progress = False
+        saved, progress = self.options.saved_plan is not None, False
+        rolled: set[str] = set()
         for number in itertools.count(1):
             plan = self.plan if self.plan is not None else self.think()
-            if plan["verdict"] != "ok" or not plan["actions"] or time.monotonic() >= deadline:
+            actions = replacements(plan["actions"], rolled) if saved and number > 1 else plan["actions"]
+            if plan["verdict"] != "ok" or not actions or time.monotonic() >= deadline:
                 break
-            rolled = rolled or any(one.get("roll") for one in plan["actions"])
+            rolled |= {one["component"] for one in actions if one.get("roll")}
             if number > ROUNDS and not (rolled and progress):
                 break
-            done = self._round(fleet, plan["actions"], deadline)
+            done = self._round(fleet, actions, deadline)
             self.plan = None
-            if self.options.saved_plan is not None or all(one["outcome"] in ("unknown", "refused") for one in done):
+            if all(one["outcome"] in ("unknown", "refused") for one in done):
                 break
             # what starts or stops takes from the budgets, so there is an end to rounds that make progress
             progress = any(one["kind"] in ("start", "stop") and one["outcome"] in PROGRESS for one in done)

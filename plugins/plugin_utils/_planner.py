@@ -81,7 +81,7 @@ def plan(
         "at": now,
         "verdict": verdict,
         "why": why,
-        "basis": basis(declaration, observations, known, allowed.get("holds")),
+        "basis": basis(declaration, observations, known, allowed.get("holds"), allowed.get("gates")),
         "actions": actions,
         "components": _components(cases, decisions, placement, why, each_host=bool(allowed.get("each_host"))),
         "hosts": _hosts(fleet),
@@ -414,11 +414,13 @@ def basis(
     observations: dict[str, Any],
     memory: dict[str, Any] | None,
     holds: list[dict[str, Any]] | None = None,
+    gates: dict[str, Any] | None = None,
 ) -> dict[str, str]:
     """Return {part: digest} of all that a plan depends on and that must be the same when it is applied later.
 
     Identities count; ages, CPU, loads and the pass number do not, since they change while nothing happens. `holds` are
-    those in force; without it the declared and the remembered ones.
+    those in force; without it the declared and the remembered ones. Of `gates` (as in the options of `plan`) those
+    count that something asks which is on.
     """
     known = _memory.view(memory)
     parts = {"declaration": _digest({key: value for key, value in declaration.items() if key != "holds"})}
@@ -429,6 +431,9 @@ def basis(
     parts["starts in doubt"] = _digest(
         sorted([one["host"], one["component"], str(one.get("slot")), str(one.get("token"))] for one in known["pending"])
     )
+    on = [one for one in (declaration.get("components") or {}).values() if one.get("state") == "on"]
+    for gate in sorted({gate for one in on for gate in one.get("gates") or ()}):
+        parts[f"gate {gate}"] = _digest(bool(((gates or {}).get(gate) or {}).get("open")))
     parts["another controller"] = _digest((known["foreign"] or {}).get("hosts") or [])
     for name in sorted(set(observations) | set(known["hosts"]) | set(declaration.get("hosts") or {})):
         seen = observations.get(name)

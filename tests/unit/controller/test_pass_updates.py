@@ -58,10 +58,10 @@ def site(tmp_path):
     store.now = lambda: world.now
     fleet = Hosts(world)
 
-    def run(declaration, **options):
+    def run(declaration, gates=None, **options):
         known = _pass.Options(by="ana", **options)
         made = _pass.SitePass(
-            copy.deepcopy(declaration), store, known, lambda _declaration: {}, lambda _reference: "", lambda: 1.7e9
+            copy.deepcopy(declaration), store, known, lambda _site: gates or {}, lambda _reference: "", lambda: 1.7e9
         )
         report = _pass.run([made], fleet)["test"]
         world.tick(300)
@@ -166,6 +166,75 @@ def test_a_version_whose_template_fails_is_taken_back_too(site):
     report = run(changed(declared, command=["/bin/{{ 1 // 0 }}"]))
     assert versions(world) == [V1] * 3
     assert "by zero" in report["plan"]["components"]["p/a"]["reverted"]["why"]
+
+
+def test_a_saved_plan_of_an_update_starts_the_replacements_of_what_it_stops_and_no_more(site):
+    world, declared, run, _fleet, _store = site
+    run(declared)
+    new = changed(declared, healthy_after=0)
+    world.healthy_after = 0
+    plan = run(new, check=True)["plan"]
+    assert [one["kind"] for one in plan["actions"]] == ["stop"]
+    report = run(new, saved_plan=plan)
+    assert [(one["kind"], one["outcome"]) for one in report["results"]] == [("stop", "stopped"), ("start", "started")]
+    assert versions(world) == [V1, V1, V2]
+    # the rest of the update is in the plan that comes next
+    assert report["outcome"] == "not_converged"
+    assert [one["roll"] for one in report["plan"]["actions"]] == [True]
+
+
+def test_a_saved_plan_leaves_alone_what_it_did_not_stop(site):
+    world, declared, run, _fleet, _store = site
+    declared["components"]["p/b"] = component(1, 3, environment={}, secrets={}, cwd=None, user=None, draw={}, vars={})
+    run(declared)
+    new = changed(declared)
+    plan = run(new, check=True)["plan"]
+    act = world._act
+
+    def crash(machine, one):
+        machine.processes = [process for process in machine.processes if process.component != "p/b"]
+        return act(machine, one)
+
+    world._act = crash
+    report = run(new, saved_plan=plan)
+    assert {one["component"] for one in report["results"]} == {"p/a"}
+    assert report["outcome"] == "not_converged"
+    assert world.running("p/a") == 3
+    world._act = act
+    assert "p/b" in {one["component"] for one in run(new)["results"]}
+
+
+def test_a_saved_plan_whose_new_version_fails_leaves_the_proven_one(site):
+    world, declared, run, _fleet, _store = site
+    declared["components"]["p/a"].update(count={"min": 1, "max": 1}, singleton=True)
+    run(declared)
+    run(declared)
+    new = changed(declared)
+    plan = run(new, check=True)["plan"]
+    world.broken = {(V2, "*")}
+    report = run(new, saved_plan=plan)
+    assert [one["outcome"] for one in report["results"]] == ["stopped", "failed", "started"]
+    assert versions(world) == [V1]
+
+
+def test_a_saved_plan_does_not_start_through_a_gate_that_was_closed_since(site):
+    world, declared, run, _fleet, _store = site
+    declared["components"]["p/a"].update(gates=["quota"], count={"min": 0, "max": 3})
+    run(declared)
+    declared["components"]["p/a"]["count"] = {"min": 3, "max": 3}
+    declared["components"]["p/off"] = component(1, 1, state="off", gates=["other"])
+    declared["gates"] = {"quota": {"file": "/x"}, "other": {"file": "/y"}}
+    opened, closed = {"open": True, "reason": ""}, {"open": False, "reason": "quota full"}
+    plan = run(declared, {"quota": opened, "other": closed}, check=True)["plan"]
+    assert len(plan["actions"]) == 3
+    for gates in ({"quota": closed}, {}):
+        report = run(declared, gates, saved_plan=plan)
+        assert report["outcome"] == "error"
+        assert "the saved plan does not hold any more: gate quota changed. Make a new one" in report["why"]
+        assert world.starts == 0
+    # what is off asks no gate
+    assert run(declared, {"quota": opened, "other": opened}, saved_plan=plan)["outcome"] == "changed"
+    assert world.running("p/a") == 3
 
 
 def test_stopping_a_site_is_no_revert(site):
