@@ -51,6 +51,8 @@ TAKEN = (
     "--wrap -a -D -M -d -e -h -H -J -o -Q -V -W"
 ).split()
 MARGIN = 7200
+# what of a reservation says what it is for
+SPOKEN = ("ReservationName", "Flags")
 # the number of a signal that Slurm gives where it could not even begin
 SETUP = 53
 # a slurmctld that was started may have forgotten jobs that live until all nodes have told it of theirs
@@ -210,12 +212,23 @@ def fields(line):
     return dict(word.split("=", 1) for word in line.split() if "=" in word)
 
 
-def reservations(text, words):
-    """[(start, end, name)] of what `scontrol show res -o` says, of lines that have one of the words; by start."""
+def words_of(said, words, keys=SPOKEN):
+    """The words that the values of these keys of a reservation have; "" is in each of them.
+
+    Not in the whole line: it has the users, accounts and partitions that may use the reservation too.
+    """
+    return [word for word in words if any(word in said.get(key, "") for key in keys)]
+
+
+def reservations(text, words, keys=SPOKEN):
+    """[(start, end, name)] of what `scontrol show res -o` says, of reservations that have one of the words; by start.
+
+    A word is looked for in the values of these keys.
+    """
     found = []
     for line in text.splitlines():
-        if line.startswith("ReservationName=") and any(word in line for word in words):
-            said = fields(line)
+        said = fields(line)
+        if line.startswith("ReservationName=") and words_of(said, words, keys):
             start, end = moment(said.get("StartTime", "")), moment(said.get("EndTime", ""))
             if start is not None:
                 found.append((start, end if end is not None else start, said["ReservationName"]))

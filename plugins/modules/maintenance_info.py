@@ -34,8 +34,8 @@ attributes:
 options:
   words:
     description:
-      - A reservation is a window where its line of C(scontrol show res -o) has one of these words, in its name, its
-        flags or its nodes.
+      - A reservation is a window where C(scontrol show res -o) has one of these words in its name, its flags or its
+        nodes. What else it says of it, like the users that may use it, does not count.
       - Without any, every reservation is one.
     type: list
     elements: str
@@ -133,6 +133,7 @@ from ansible_collections.sciops.sites.plugins.module_utils._manager import Silen
 from ansible_collections.sciops.sites.plugins.module_utils._shim import Failed
 
 NONE = "No reservations in the system"
+LOOKED_AT = (*_squeue.SPOKEN, "Nodes")
 
 
 def main() -> None:
@@ -173,8 +174,8 @@ def windows(text: str, words: list) -> list:
         # every reservation must be understood, also one that is no window
         if not _squeue.reservations(line, [""]) or _squeue.moment(said.get("EndTime", "")) is None:
             raise _squeue.Garbled("scontrol: a line that is not understood: %s" % line[:200])
-        for start, end, name in _squeue.reservations(line, words or [""]):
-            one = {"name": name, "start": start, "end": end, "words": [word for word in words if word in line]}
+        for start, end, name in _squeue.reservations(line, words or [""], LOOKED_AT):
+            one = {"name": name, "start": start, "end": end, "words": _squeue.words_of(said, words, LOOKED_AT)}
             one["flags"] = [flag for flag in said.get("Flags", "").split(",") if flag]
             one["nodes"] = None if said.get("Nodes") in (None, "", "(null)") else said["Nodes"]
             found.append(one)

@@ -214,12 +214,26 @@ def test_reservations_as_three_versions_write_them(version: str) -> None:
     assert _squeue.reservations("No reservations in the system\n", ["login"]) == []
 
 
+def test_words_are_those_of_name_and_flags_not_of_who_may_use_it() -> None:
+    line = "ReservationName={} StartTime=1 EndTime=9 Nodes=login[1-2] PartitionName=login Flags={} {} State=LOGIN\n"
+    others = line.format("training", "SPEC_NODES", "Users=workflow_admin Accounts=login_course")
+    text = others + line.format("login_fix", "", "Users=root") + line.format("outage", "MAINT,FLEX", "Users=root")
+
+    def found(*words: str) -> list[str]:
+        return sorted(name for _start, _end, name in _squeue.reservations(text, words))
+
+    assert found("login", "workflow", "Reservation", "Users") == ["login_fix"]
+    assert found("MAINT") == ["outage"]
+    assert found("") == ["login_fix", "outage", "training"]
+    assert found() == []
+
+
 def test_reservations_in_local_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     try:
-        local = _squeue.reservations(recorded("reservations-26.05-iso.txt"), ["Reservation"])
-        assert local == _squeue.reservations(recorded("reservations-26.05.txt"), ["Reservation"])
+        local = _squeue.reservations(recorded("reservations-26.05-iso.txt"), [""])
+        assert local == _squeue.reservations(recorded("reservations-26.05.txt"), [""])
         assert len(local) == 3
     finally:
         monkeypatch.undo()

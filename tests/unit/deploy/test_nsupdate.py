@@ -171,6 +171,12 @@ def test_windows_of_reservations() -> None:
     )
     assert [one["name"] for one in windows(LINES, [])] == ["other", "workflow_a", "login_b"]
     assert windows("No reservations in the system\n", ["login"]) == []
+    other = LINES + "ReservationName=course StartTime=1 EndTime=2 Nodes=x7 Flags= Users=login_a,x7 Accounts=workflow\n"
+    assert [one["name"] for one in windows(other, ["login", "workflow"])] == ["workflow_a", "login_b"]
+    assert [(one["name"], one["words"]) for one in windows(other, ["x7", "login"])] == [
+        ("course", ["x7"]),
+        ("login_b", ["login"]),
+    ]
 
 
 @pytest.mark.parametrize(
