@@ -6,7 +6,7 @@
 Note that this module util is **PRIVATE** to the collection.
 
 The entry runs the starter, which submits the job where there is none. So whoever stops the job takes the entry out
-first. Python 3.6 and the standard library, no f-strings (see _probe).
+first. Only modules use it: Python 3.8 as these, and the standard library.
 """
 
 import json

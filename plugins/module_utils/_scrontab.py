@@ -7,7 +7,7 @@ Note that this module util is **PRIVATE** to the collection.
 
 A scrontab is text of a person. Only the lines between our two markers are ever changed; all others stay byte by byte,
 whatever they are. Slurm itself writes into it too: the entry of a job that was cancelled becomes ``#DISABLED:`` lines.
-Python 3.6 and the standard library, no f-strings (see _probe).
+Only modules use it: Python 3.8 as these, and the standard library.
 """
 
 from __future__ import absolute_import, annotations, division, print_function

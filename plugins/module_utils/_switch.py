@@ -5,7 +5,7 @@
 
 Note that this module util is **PRIVATE** to the collection.
 
-Python 3.6 and the standard library, no f-strings (see _probe).
+Only modules use it: Python 3.8 as these, and the standard library.
 """
 
 import contextlib
