@@ -84,7 +84,9 @@ options:
     description: File on the controller to save the plan to, as JSON, to be reviewed and given as O(plan_src) later.
     type: path
   plan_src:
-    description: Saved plan to apply. It is refused where anything it was based on has changed since.
+    description:
+      - Saved plan to apply. It is refused where anything it was based on has changed since.
+      - Beyond its own actions only those starts are made that replace what it stops for an update.
     type: path
   report_dest:
     description: File on the controller that gets the result of all sites as JSON when the pass ends, in whatever way.
