@@ -17,7 +17,10 @@ import time
 
 import _common as common
 
-AD_LIMIT = 64 << 20
+#: of a job's ad, which its owner may replace; no kernel starts a program with an environment as large as this
+AD_LIMIT = 8 << 20
+#: of the value of an attribute that is needed here
+VALUE_LIMIT = 300
 _FOLDER = re.compile(r"dir_([0-9]{1,10})\Z")
 _VALUE = re.compile(rb"([0-9]{1,12})\n?\Z")
 _GLOBAL = re.compile(r"[A-Za-z0-9._@:-]{1,200}#[0-9]{1,12}\.[0-9]{1,12}#[0-9]{1,12}\Z")
@@ -95,6 +98,24 @@ def slot_of(pid, proc="/proc"):
     return None
 
 
+def pick(data, names):
+    """These attributes of the bytes of a job's ad, as HTCondor writes them: `Name = value`, the last line of a name.
+
+    The owner may have put anything there, and this runs as root for all jobs of the machine: so nothing is taken apart
+    but lines of a bounded length, and what the rest holds costs little time. Raises ValueError for a longer one. Pure.
+    """
+    data, lines = b"\n" + data, []
+    for name in names:
+        at = data.rfind(("\n%s = " % name).encode("ascii"))
+        if at >= 0:
+            longest = at + len(name) + 4 + VALUE_LIMIT
+            end = data.find(b"\n", at + 1, longest + 1)
+            if end < 0 and len(data) > longest:
+                raise ValueError("the job ad's %s has more than %d bytes" % (name, VALUE_LIMIT))
+            lines.append(data[at + 1 : end if end >= 0 else longest])
+    return common.pick(b"\n".join(lines).decode("utf-8", "replace"), names)
+
+
 def look(execute, proc="/proc"):
     """The entries of all folders of jobs below EXECUTE. One that says nothing certain loses only its own."""
     found = []
@@ -125,8 +146,8 @@ def _entry(top, name, pid, trusted, proc):
             os.close(folder)
             folder = deeper
         owner = os.fstat(folder).st_uid
-        text = common.read_file(folder, ".job.ad", AD_LIMIT, trusted | {owner}).decode("utf-8", "replace")
-        ad = common.pick(text, ("ClusterId", "ProcId", "GlobalJobId"))
+        data = common.read_file(folder, ".job.ad", AD_LIMIT, trusted | {owner})
+        ad = pick(data, ("ClusterId", "ProcId", "GlobalJobId"))
         numbers = [ad.get("ClusterId"), ad.get("ProcId")]
         if any(isinstance(one, bool) or not isinstance(one, int) or not 0 <= one < 10**12 for one in numbers):
             raise ValueError("the job ad says no ClusterId and ProcId")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import time
 from pathlib import Path
@@ -124,6 +125,63 @@ def test_r11_no_job_ad_loses_only_its_own(machine: Machine) -> None:
     (machine.execute / "dir_906").mkdir()
     (machine.execute / "dir_907").write_text("a file")
     assert machine.publish()[0] == 'HMDCIdleJobs = "110.0,3702664"'
+
+
+def little_memory() -> None:
+    """Far more than the hook needs, and less than what an ad as large as it may be took when it was taken apart."""
+    resource.setrlimit(resource.RLIMIT_AS, (192 << 20, 192 << 20))
+
+
+HEAD = "ClusterId = 120\nProcId = 0\n"
+#: 3 MB, 7 MB and 50 MB: within what is read, and beyond
+HUGE = {
+    "string": (HEAD + 'GlobalJobId = "', "a", '"\n'),
+    "string without an end": (HEAD + 'GlobalJobId = "', "a", ""),
+    "number": ("ProcId = 0\nClusterId = ", "1", "\n"),
+    "lines": (HEAD, "\n", ""),
+    "blanks": (HEAD + "GlobalJobId", " ", "\n"),
+    "names": (HEAD, "GlobalJobId = 1\n", ""),
+    "beginnings of names": (HEAD, "\nClusterId =", "\n"),
+    "one line that is none": (HEAD, '= = "\\', "\n"),
+}
+
+
+@pytest.mark.parametrize("kind", HUGE)
+def test_r11_a_huge_job_ad_loses_only_its_own(machine: Machine, tmp_path: Path, kind: str) -> None:
+    """The owner may replace it by anything; no other job's entry is lost, in the time and memory of always."""
+    head, unit, tail = HUGE[kind]
+    home = Home(tmp_path / "hooks", execute=[str(machine.execute)], data=str(machine.data), time_limit=5)
+    machine.job(901, 110, b"3702664")
+    for number, size in enumerate((3 << 20, 7 << 20, 50 << 20)):
+        ad = machine.job(902 + number, 120 + number, b"1") / ".job.ad"
+        ad.write_text(head + unit * (size // len(unit)) + tail)
+    done = home.run("publish", preexec_fn=little_memory)
+    assert done.returncode == 0, done.stderr
+    said = machine.data.read_text().splitlines()[0]
+    assert said in ('HMDCIdleJobs = "110.0,3702664"', 'HMDCIdleJobs = "110.0,3702664 120.0,1"')
+    assert b"dir_904 is left out: " in done.stderr and b"more than 8388608 bytes" in done.stderr
+    if "string" in kind:
+        assert b"dir_903 is left out: the job ad's GlobalJobId has more than 300 bytes" in done.stderr
+
+
+@pytest.mark.parametrize("size", [1, 6])
+def test_r11_a_large_environment_is_no_hindrance(machine: Machine, size: int) -> None:
+    """As many MB as a kernel takes."""
+    folder = machine.job(901, 110, b"5")
+    text = (folder / ".job.ad").read_text()
+    (folder / ".job.ad").write_text(f'Environment = "V={"x" * (size << 20)}"\n{text}')
+    assert machine.publish()[1] == 'HMDCIdleJobsBySchedd = "h1#110.0,5"'
+
+
+@given(st.binary(max_size=60) | st.text('\n =ProcId"1a', max_size=40).map(str.encode))
+def test_r11_an_attribute_is_a_line_of_its_own(noise: bytes) -> None:
+    """What stands before, and has no such line, changes nothing; nor does a value of the longest length."""
+    names = ("ProcId", "GlobalJobId")
+    ad = publish.pick(noise + b'\nProcId = 4\nGlobalJobId = "' + b"a" * 298 + b'"', names)
+    assert dict(ad) == {"ProcId": 4, "GlobalJobId": "a" * 298}
+    with pytest.raises(ValueError, match="GlobalJobId has more than 300 bytes"):
+        publish.pick(noise + b'\nGlobalJobId = "' + b"a" * 299 + b'"', names[1:])
+    assert not publish.pick(b"XProcId = 4\nProcId == 4\n ProcIdX = 4", names)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="gives a file to another account, so only as root")
