@@ -258,7 +258,9 @@ def test_life(pool: Pool) -> None:
     pool.remove(job)
     until(lambda: not pool.ssh(f"ls -d {folder}", check=False), why=pool.logs)
     logs = f"/home/deploy/.HMDC/jobs/logs/shell_2.31.3_{job}_202601011796000000"
-    assert pool.ssh(f"ls {logs}").split() == ["out.txt", "shell.out.txt"]
+    # of the run that was evicted, and of the one after it
+    names = ["out.1.txt", "out.txt", "shell.out.1.txt", "shell.out.txt"]
+    assert pool.ssh(f"LC_ALL=C ls {logs}").split() == names
 
 
 AGE = """

@@ -19,8 +19,13 @@ import _common as common
 
 NEEDED = ("HMDCUseXpra", "LocalJobDir", "ClusterId", "ProcId", "ExitCode", "ExitBySignal")
 DEEPEST = 200
-#: a copy of a log that is not whole yet, in the folder of logs
+#: how the name of a copy of a log begins that is not whole yet, in the folder of logs
 HALF = ".half-copied-log"
+#: seconds after which nobody works on such a copy any more
+HALF_AGE = 3600
+#: a job that was evicted runs again, in a folder of the same name: so many logs of one name are kept
+RUNS = 1000
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def failed(ad, reason):
@@ -73,12 +78,36 @@ def mounted_below(path, mounts="/proc/self/mountinfo"):
 def move(name, folder, place):
     """Move a plain file of an open folder into another, also into one of another file system. Raises OSError."""
     try:
-        os.rename(name, name, src_dir_fd=folder, dst_dir_fd=place)
+        put(name, folder, name, place)
     except OSError as exc:
         if exc.errno != errno.EXDEV:
             raise
         copy(name, folder, place)
         os.unlink(name, dir_fd=folder)
+
+
+def put(name, folder, wanted, place):
+    """Rename a file of an open folder into another: out.txt, or out.1.txt and so on where that is of an earlier run.
+
+    The name is taken by an empty file first, so that no other hook can have it, and the rename replaces only that.
+    Raises OSError.
+    """
+    there, (stem, ending) = set(os.listdir(place)), os.path.splitext(wanted)
+    for number in range(RUNS):
+        free = "%s.%d%s" % (stem, number, ending) if number else wanted
+        if free in there:
+            continue
+        try:
+            os.close(os.open(free, _NEW, 0o600, dir_fd=place))
+        except FileExistsError:
+            continue
+        try:
+            os.rename(name, free, src_dir_fd=folder, dst_dir_fd=place)
+        except BaseException:
+            drop(free, place)
+            raise
+        return
+    raise OSError(errno.EEXIST, "%d logs of this name are kept already" % RUNS, wanted)
 
 
 def copy(name, folder, place):
@@ -88,11 +117,13 @@ def copy(name, folder, place):
         found = os.fstat(source)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "no plain file", name)
-        drop(HALF, place)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        target = os.open(HALF, flags, 0o600, dir_fd=place)
+        # of no other host and no other process: a home may be the same on many hosts
+        half = "%s.%s.%d" % (HALF, os.uname()[1], os.getpid())
+        drop(half, place)
+        target = os.open(half, _NEW, 0o600, dir_fd=place)
         try:
             try:
+                drop_halves(place, half, os.fstat(target).st_ctime - HALF_AGE)
                 piece = os.read(source, 1 << 20)
                 while piece:
                     while piece:
@@ -103,12 +134,23 @@ def copy(name, folder, place):
             finally:
                 # some file servers say only here that there is no room
                 os.close(target)
-            os.rename(HALF, name, src_dir_fd=place, dst_dir_fd=place)
+            put(half, place, name, place)
         except BaseException:
-            drop(HALF, place)
+            drop(half, place)
             raise
     finally:
         os.close(source)
+
+
+def drop_halves(place, own, before):
+    """Remove what hooks left that were killed while they copied, by the clock of the file system."""
+    for one in os.listdir(place):
+        try:
+            if one.startswith(HALF) and one != own and os.lstat(one, dir_fd=place).st_ctime < before:
+                os.unlink(one, dir_fd=place)
+        except OSError:
+            # another hook was faster; else the folder goes as a whole one day
+            pass
 
 
 def drop(name, place):

@@ -170,6 +170,8 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_r12_logs_go_to_another_file_system(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere(monkeypatch)
+    # what lies there is older than any hook
+    monkeypatch.setattr(hook, "HALF_AGE", -1)
     large = os.urandom(3 << 20)
     (jobs.folder / "x.log").write_bytes(large)
     os.utime(jobs.folder / "out.txt", (1000, 2000))
@@ -181,10 +183,72 @@ def test_r12_logs_go_to_another_file_system(jobs: Jobs, monkeypatch: pytest.Monk
     jobs.clean()
     kept = jobs.logs / "shell_1"
     assert not jobs.folder.exists() and jobs.untouched()
-    assert sorted(os.listdir(kept)) == ["out.txt", "shell.out.txt", "x.log"]
-    assert (kept / "x.log").read_bytes() == large and (kept / "out.txt").read_text() == "out.txt"
-    assert {(kept / one).stat().st_mode & 0o777 for one in os.listdir(kept)} == {0o600}
-    assert (kept / "out.txt").stat().st_mtime == 2000
+    assert sorted(os.listdir(kept)) == ["out.1.txt", "out.txt", "shell.out.txt", "x.log"]
+    assert (kept / "x.log").read_bytes() == large and (kept / "out.txt").read_text() == "before"
+    assert (kept / "out.1.txt").read_text() == "out.txt"
+    assert {(kept / one).stat().st_mode & 0o777 for one in os.listdir(kept) if one != "out.txt"} == {0o600}
+    assert (kept / "out.1.txt").stat().st_mtime == 2000
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_r12_each_run_of_a_job_keeps_its_logs(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, far: bool) -> None:
+    """An evicted job starts again in a folder of the same name, where it makes logs of the same names."""
+    if far:
+        elsewhere(monkeypatch)
+    kept = jobs.logs / "shell_1"
+    kept.mkdir(parents=True)
+    # another host copies at this moment
+    (kept / f"{hook.HALF}.h9.1").write_text("half")
+    for run in ("first", "second", "third"):
+        jobs.folder.mkdir(exist_ok=True)
+        (jobs.folder / "out.txt").write_text(run)
+        jobs.clean(reason="evict")
+        assert not jobs.folder.exists()
+    said = {one: (kept / one).read_text() for one in os.listdir(kept)}
+    assert said == {
+        "out.txt": "first",
+        "out.1.txt": "second",
+        "out.2.txt": "third",
+        "shell.out.txt": "shell.out.txt",
+        "x.log": "x.log",
+        f"{hook.HALF}.h9.1": "half",
+    }
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_r12_hooks_at_the_same_time_take_names_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, far: bool
+) -> None:
+    """What looks free may be taken a moment later; and there are only so many names."""
+    if far:
+        elsewhere(monkeypatch)
+    monkeypatch.setattr(hook, "RUNS", 20)
+    (tmp_path / "logs").mkdir()
+    place = os.open(tmp_path / "logs", os.O_RDONLY)
+    children = []
+    for one in range(4):
+        (tmp_path / str(one)).mkdir()
+        children.append(os.fork())
+        if children[-1] == 0:
+            code = 1
+            try:
+                folder = os.open(tmp_path / str(one), os.O_RDONLY)
+                for number in range(5):
+                    (tmp_path / str(one) / "out.txt").write_text(f"{one} {number}")
+                    hook.move("out.txt", folder, place)
+                code = 0
+            finally:
+                os._exit(code)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    said = [(tmp_path / "logs" / one).read_text() for one in os.listdir(place)]
+    assert sorted(said) == sorted(f"{one} {number}" for one in range(4) for number in range(5))
+    (tmp_path / "0/out.txt").write_text("one more")
+    folder = os.open(tmp_path / "0", os.O_RDONLY)
+    with pytest.raises(FileExistsError, match="20 logs of this name are kept already"):
+        hook.move("out.txt", folder, place)
+    assert len(os.listdir(place)) == 20 and (tmp_path / "0/out.txt").read_text() == "one more"
+    os.close(place)
+    os.close(folder)
 
 
 def test_r12_logs_go_to_a_real_other_file_system(jobs: Jobs) -> None:
