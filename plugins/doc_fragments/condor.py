@@ -26,7 +26,9 @@ options:
     description: Name of the schedd. Without it, the one on the host.
     type: str
   config:
-    description: A file that is used instead of the host's configuration of HTCondor.
+    description: >-
+      A file on the host that is used instead of the host's configuration of HTCondor. C(~) and variables in it are
+      those of the host.
     type: path
   timeout:
     description: Seconds that one question to HTCondor may take.

@@ -18,12 +18,16 @@ from ansible_collections.sciops.sites.plugins.plugin_utils._source import Source
 
 Json = dict[str, t.Any]
 
+# a path of these is one of the host: `~` and variables in it are the host's, so the module expands it
+_SHARED = {
+    name: {**one, "type": "str" if one["type"] == "path" else one["type"]} for name, one in _condor.ARGUMENTS.items()
+}
 _ENCRYPTED = "is encrypted; a catalogue holds no secrets"
 
 
 def options_of(action: ActionBase, documentation: str) -> Json:
     """Return the validated options of a task, those of the fragment for HTCondor too, in plain types."""
-    spec = {**_condor.ARGUMENTS, **argument_spec(documentation)}
+    spec = {**_SHARED, **argument_spec(documentation)}
     plain: Json = json.loads(json.dumps(action.validate_argument_spec(argument_spec=spec)[1]))
     return plain
 

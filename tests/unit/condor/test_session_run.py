@@ -9,11 +9,14 @@ import json
 import os
 import pwd
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.plugins.action import ActionBase
 
+from ansible_collections.sciops.sites.plugins.action import condor_session as session_action
+from ansible_collections.sciops.sites.plugins.action import condor_session_info as info_action
 from ansible_collections.sciops.sites.plugins.module_utils import _condor, _session_life, _session_work
 from ansible_collections.sciops.sites.plugins.modules import condor_session, condor_session_info
 
@@ -90,6 +93,27 @@ def test_a_bad_pattern_is_refused_before_anything_is_asked(  # type: ignore[no-u
     payload = json.dumps(PAYLOAD if module is condor_session else [])
     done = run(module, None, check=False, payload=payload, display_patterns=[r"(\d+)", pattern])
     assert done["failed"] and f"display_patterns[1]: {pattern!r} {words}" in done["msg"]
+
+
+@pytest.mark.parametrize(("action", "more"), [(session_action, {"state": "absent", "key": "k"}), (info_action, {})])
+def test_a_path_of_the_host_gets_there_as_it_was_written(
+    monkeypatch: pytest.MonkeyPatch, action: ModuleType, more: dict
+) -> None:
+    """Home and variables of the controller are not those of the host, and the module expands it there."""
+    monkeypatch.setenv("SCIOPS_TEST_PLACE", "controller")
+    monkeypatch.setattr(ActionBase, "run", lambda *_given: {})
+    sent = {}
+
+    def execute(module_name: str, module_args: dict, task_vars: dict | None) -> dict:
+        sent.update(module_args)
+        return {}
+
+    plugin = action.ActionModule.__new__(action.ActionModule)
+    plugin._task = SimpleNamespace(args={"config": "~/condor/$SCIOPS_TEST_PLACE/config", **more})
+    plugin._execute_module = execute
+    plugin.run()
+    assert sent["config"] == "~/condor/$SCIOPS_TEST_PLACE/config"
+    assert (sent["way"], sent["timeout"]) == ("auto", 60.0) and _condor.ARGUMENTS["config"]["type"] == "path"
 
 
 class Session:
