@@ -59,6 +59,26 @@ def connect(
     return kind(pool, schedd, config, timeout)
 
 
+def local_schedd(client: Any) -> str:
+    """Return the name of the schedd of this host in small letters, empty where it is not known.
+
+    Commands look up the host of a schedd that is named, and find none where a host knows itself by a loopback address
+    only, as Debian sets it up. So the own schedd is asked without its name, see `connect`.
+    """
+    if client.pool or client.schedd:
+        return ""
+    try:
+        mine = client.config(["FULL_HOSTNAME", "SCHEDD_NAME", "SCHEDD_HOST"])
+    except CondorError:
+        return ""
+    host = (mine["FULL_HOSTNAME"] or "").lower()
+    name = (mine["SCHEDD_NAME"] or host).lower()
+    # with SCHEDD_HOST, who names none gets that one
+    if not host or mine["SCHEDD_HOST"]:
+        return ""
+    return name if name == host or "@" in name else name + "@" + host
+
+
 class Client:
     """What both ways have in common; see `connect`."""
 

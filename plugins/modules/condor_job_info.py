@@ -173,13 +173,15 @@ def work(given: dict) -> dict:
     asked = list(given["projection"])
     # the state is needed to count by it
     more = [] if not asked or "jobstatus" in {one.lower() for one in asked} else ["JobStatus"]
-    names, silent, jobs, states = [given["schedd"]], [], [], []
+    names, local, silent, jobs, states = [given["schedd"]], "", [], [], []
     if given["all_schedds"]:
-        with _condor.connect(**place) as client:
+        with _condor.connect(**dict(place, schedd=None)) as client:
             names = [one["Name"] for one in client.schedds()]
+            local = _condor.local_schedd(client)
     answered, way = [], None
     for name in names:
-        with _condor.connect(**dict(place, schedd=name)) as client:
+        own = name is not None and name.lower() == local
+        with _condor.connect(**dict(place, schedd=None if own else name)) as client:
             way = client.way
             try:
                 found = [dict(job, past=False) for job in client.query(constraint, asked + more, given["limit"])]

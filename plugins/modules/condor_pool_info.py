@@ -261,28 +261,14 @@ def look(given: dict) -> dict:
             names = [given["schedd"]] if given["schedd"] else [str(one.get("Name")) for one in client.schedds()]
             if not names:
                 result["silent"]["schedd"] = NOBODY % "schedd"
-            result.update(_used(given, names, _local(client), result["silent"]))
+            result.update(_used(given, names, _condor.local_schedd(client), result["silent"]))
     return dict(result, complete=not result["silent"])
-
-
-def _local(client: _condor.Client) -> str:
-    """Name of the schedd of this host, empty where it is not known.
-
-    Commands look up the host of a schedd that is named, and find none where a host knows itself by a loopback address
-    only, as Debian sets it up. The own schedd needs no name.
-    """
-    if client.pool or client.schedd:
-        return ""
-    try:
-        return client.config(["FULL_HOSTNAME"])["FULL_HOSTNAME"] or ""
-    except _condor.CondorError:
-        return ""
 
 
 def _used(given: dict, names: list, local: str, silent: dict) -> dict:
     jobs, answered = [], []
     for name in names:
-        with _connect(given, None if name == local else name) as client:
+        with _connect(given, None if name.lower() == local else name) as client:
             try:
                 jobs += client.query(given["running"], _condor_overview.JOB_ATTRIBUTES)
                 answered.append(name)

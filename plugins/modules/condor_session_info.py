@@ -217,12 +217,13 @@ def listed(module: AnsibleModule, icons: dict) -> dict:
     given, user = module.params, pwd.getpwuid(os.geteuid()).pw_name
     with connect(given, given["schedd"]) as client:
         places = [(one.get("Name"), one.get("MyAddress")) for one in client.schedds()]
+        local = _condor.local_schedd(client)
     if given["schedd"]:
         places = [one for one in places if str(one[0]).lower() == given["schedd"].lower()] or [(given["schedd"], None)]
     found, silent, blank = [], [], given["blank_host"]
     for name, address in sorted(places, key=str):
         try:
-            with connect(given, name) as client:
+            with connect(given, None if str(name).lower() == local else name) as client:
                 ads = client.query(_session_life.own(user), list(_session_life.PROJECTION))
         except _condor.Silent as error:
             silent.append(name)

@@ -31,6 +31,8 @@ class Ended(Exception):
 class Client:
     """A schedd with the jobs of a test; what changes something is an error."""
 
+    pool = schedd = None
+
     def __init__(self, ads: list[dict], address: str | None = ADDRESS) -> None:
         self.ads, self.address = ads, address
 
