@@ -250,9 +250,21 @@ def test_life(pool: Pool) -> None:
     assert pool.status(job) == "2" and pool.ad(job, "NumShadowStarts", "JobCurrentStartDate") == started
     # what the slots say of it, and what the policy does when it has been idle for days
     assert "true" in pool.ssh("condor_status -af JobCpuIsIdle").split()
-    until(lambda: age(pool) and int(pool.ad(job, "NumShadowStarts")[0]) > 1, why=pool.logs)
+    until(lambda: age(pool, 200000) and idle_of(pool, job) > 199999 and len(pool.sink.mails) == 2, why=pool.logs)
+    assert pool.sink.mails[1]["Subject"].endswith("has been idle for 2 days")
+    # nobody has been idle for days who runs for a minute: that would be of a run before this one, and ends nothing
+    held = idle_of(pool, job)
+    until(lambda: idle_of(pool, job) > held + 8)
+    assert pool.ad(job, "NumShadowStarts", "JobCurrentStartDate") == started and len(pool.sink.mails) == 2
+    ran = "condor_status -af JobStart -constraint 'HMDCIdleTime > 199999 && HMDCIdleJob == GlobalJobId'"
+    assert abs(int(pool.ssh(ran)) - int(started[1])) < 20
+    pool.role(condor_hooks_preempt_after=60)
+    until(lambda: age(pool, 61) and int(pool.ad(job, "NumShadowStarts")[0]) > 1, 180, why=pool.logs)
+    # the next run has a minute as well
+    pool.role()
     assert 'invoked with reason: "evict"' in pool.ssh("cat /var/log/condor/StarterLog.slot1_*")
-    assert len(pool.sink.mails) == 2 and pool.sink.mails[1]["Subject"].endswith("has been idle for 2 days")
+    # more come of the next run only, which begins anew
+    assert all(mail["Subject"].endswith("has been idle for 0 days") for mail in pool.sink.mails[2:])
     # R12: the folder goes, the logs stay
     until(lambda: pool.ssh(f"cat {folder}/shell.out.txt", check=False), why=pool.logs)
     pool.remove(job)
@@ -268,14 +280,15 @@ import glob, json
 for pattern in ("dir_*/.idle-state", "dir_*/scratch/.idle-state"):
     for path in glob.glob("/var/lib/condor/execute/" + pattern):
         state = json.load(open(path))
-        state["value"] = 200000.0
+        state["value"] = @SECONDS
         open(path, "w").write(json.dumps(state))
 """
 
 
-def age(pool: Pool) -> bool:
-    """Have all jobs been idle for more than two days."""
-    pool.ssh(f"python3 - <<'END'\n{AGE}END", check=False)
+def age(pool: Pool, seconds: float) -> bool:
+    """Have all jobs been idle for so long."""
+    text = AGE.replace("@SECONDS", f"{seconds:.1f}")
+    pool.ssh(f"python3 - <<'END'\n{text}END", check=False)
     return True
 
 

@@ -12,10 +12,12 @@ import signal
 import time
 from pathlib import Path
 
+import classad2
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.condor.hooks_home import Home, module, recorded, settings
+from unit.condor.hooks_home import ROOT, Home, module, recorded, settings
 
 publish = module("_publish")
 WANTED = 'HMDCIdleJobs = "110.0,3702664 113.0,3637730 114.0,0"'
@@ -212,6 +214,28 @@ def test_r11_names_that_would_break_out(machine: Machine) -> None:
     lines = machine.publish()
     assert lines[0] == 'HMDCIdleJobs = "110.0,1 111.0,1 112.0,1 113.0,1 114.0,1"'
     assert lines[1:] == ['HMDCIdleJobsBySchedd = ""', "-"]
+
+
+@pytest.mark.parametrize(
+    ("slot", "ends"),
+    [
+        ({}, True),
+        ({"HMDCIdleTime": 999}, False),
+        ({"HMDCIdleJob": '"h1#1.0#4"'}, False),
+        # of the run before the job was evicted: it has run for 30 seconds
+        ({"JobStart": "time() - 30"}, False),
+        ({"JobStart": "undefined"}, False),
+        ({"HMDCIdleTime": "undefined"}, False),
+        ({"HMDCIdleTime": "undefined", "Old": "true"}, True),
+    ],
+)
+def test_r11_preempted_for_the_idle_time_of_this_run_only(slot: dict[str, object], ends: bool) -> None:
+    knobs = yaml.safe_load((ROOT / "roles/condor_hooks/vars/main.yml").read_text())["__condor_hooks_preempt_knobs"]
+    text = re.sub("{{.*}}", "1000", knobs["PREEMPT"]).replace("$(PREEMPT:false)", "Old")
+    ad = {"Old": "false", "HMDCIdleJob": '"h1#1.0#5"', "GlobalJobId": '"h1#1.0#5"', "HMDCIdleTime": 1000}
+    ad |= {"JobStart": "time() - 1500", **slot, "PREEMPT": text}
+    lines = "".join(f"{name} = {value}\n" for name, value in ad.items())
+    assert classad2.parseOne(lines, classad2.ParserType.Old).eval("PREEMPT") is ends
 
 
 ENTRIES = st.lists(
