@@ -145,12 +145,7 @@ class Launch(_launch.Launch):
 
     def daemons(self):
         """Processes that are a supervisord with our configuration, whether it answers or not."""
-        ours, found = (self.config, "-c" + self.config, "--configuration=" + self.config), []
-        for p in _probe.scan().values():
-            words = _probe.argv(p.pid) if os.geteuid() in (0, p.uid) else []
-            if any(os.path.basename(word) == "supervisord" for word in words[:3]) and set(ours) & set(words):
-                found.append(p)
-        return found
+        return [p for p in map(_probe.look, _supervisor.daemons(self.config)) if p]
 
     def rows(self, infos, name):
         """What supervisord says of the processes of a service."""
