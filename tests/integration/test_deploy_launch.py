@@ -218,7 +218,7 @@ def test_a_changed_file_of_supervisord_itself(supervisor: Supervisor) -> None:
     old = next(p.pid for p in host.fleet.ps("h1") if f"-c {CONFIG}" in p.args)
     ctl = "supervisorctl -s http://127.0.0.1:%d -u jaws -p %s "
     # it answers where the file says
-    said = supervisor(FOUR, ["manager"])[0]
+    said = supervisor(FOUR, ["manager", list(FOUR)])[0]
     assert said == "supervisord was restarted, and with it new"
     first = next(p.pid for p in host.fleet.ps("h1") if f"-c {CONFIG}" in p.args)
     host.ssh(ctl % (64101, "'a%b c'") + "start pool-manager")
@@ -229,12 +229,20 @@ def test_a_changed_file_of_supervisord_itself(supervisor: Supervisor) -> None:
     assert {one["state"] for one in seen.values()} == {"unknown"} and f"pid {first} is" in seen["runs"]["why"]
     assert "nobody knows" in refused["failed"]
     supervisor.server(64102, "")
-    assert "empty password" in supervisor(FOUR, ["manager"])[0]["failed"]
+    assert "empty password" in supervisor(FOUR, ["manager", list(FOUR)])[0]["failed"]
     supervisor.server(64102, "other")
-    assert "could not be asked" in supervisor(FOUR, ["manager"], ["start", list(FOUR), 30])[0]
+    assert "could not be asked" in supervisor(FOUR, ["manager", list(FOUR)], ["start", list(FOUR), 30])[0]
     supervisor.up(*FOUR)
     assert len([p for p in host.fleet.ps("h1") if f"-c {CONFIG}" in p.args]) == 1
     assert len(supervisor.sleeping()) == 3
+    # what is to stay down does, whatever its autostart says; what others have in it runs again
+    theirs = supervisor.sleeping(4000)
+    said, states = supervisor(FOUR, ["manager", []], ["states"])
+    assert said == "supervisord was restarted, and with it new", said
+    assert {one["state"] for one in states.values()} == {"stopped"} and not supervisor.sleeping()
+    assert len(supervisor.sleeping(4000)) == len(theirs) and supervisor.sleeping(4000) != theirs
+    assert supervisor(FOUR, ["start", list(FOUR), 30]) == [None]
+    supervisor.up(*FOUR)
     host.ssh(f"pkill -TERM -f '[-]c {CONFIG}'")
 
 
