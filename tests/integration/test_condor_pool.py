@@ -352,6 +352,13 @@ def test_the_pool_is_shown(pool: Pool) -> None:
     assert (mine["user"], mine["jobs"], mine["cpus"], mine["requested_gb"]) == ("deploy", jobs, 2 * jobs, jobs / 2)
     assert told["complete"] and told["schedds"] == ["h1"]
     assert [bindings[key] for key in ("available", "schedds")] == [told[key] for key in ("available", "schedds")]
+    # the host's own schedd, which its commands do not find by this name
+    assert "unknown host" in pool.ssh("condor_q -name h1 2>&1", check=False)
+    listed, sessions = pool.play(
+        {"sciops.sites.condor_job_info": {"way": "commands", "all_schedds": True, "constraint": "JobStatus == 2"}},
+        {"sciops.sites.condor_session_info": {"way": "commands"}},
+    )
+    assert (listed["total"], listed["schedds"], sessions["silent"]) == (jobs, ["h1"], []), (listed, sessions)
     # machines as hosts
     ssh = ["ssh", "-F", pool.fleet.ssh_config, "-oBatchMode=yes", "deploy@h1"]
     by_ssh = pool.inventory(command=ssh, attributes=["HMDCIdleJobs"], compose={"ansible_host": "condor_address"})
