@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import os
 import re
@@ -13,6 +14,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,8 @@ class Pool:
     def __init__(self, fleet: Fleet, version: str) -> None:
         self.fleet, self.version, self.host = fleet, version, "h1"
         self.number, self.settings = 1, {"timeout": 12}
-        self.site, self.walltime = "", {}
+        self.site = ""
+        self.walltime: Future[None] | None = None
         self.boots: dict[tuple[str, str], str] = {}
         self.fresh()
 
@@ -121,6 +124,7 @@ class Pool:
 
 
 POOLS: dict[str, Pool] = {}
+WATCH = ThreadPoolExecutor(1)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -139,7 +143,7 @@ def pool(request: pytest.FixtureRequest, bed: Path) -> Iterator[Pool]:
         fleet = Fleet(1, "systemd", RECIPES[version])
         POOLS[version] = Pool(fleet, version)
         assert slurm_pool(fleet).startswith(version)
-        # an instance whose time is over after a minute lives beside all the others, and is looked at last
+        # an instance whose time is over after a minute lives beside all the others
         if version == "24.11":
             begin_walltime(POOLS[version])
     made = POOLS[version]
@@ -156,10 +160,37 @@ def begin_walltime(pool: Pool) -> None:
     token = pool.start("sh", "-c", script, options={"time": 60, "handover": 59})["token"]
     row = pool.until(lambda: next((row for row in pool.rows() if "renew" in row), None))
     renewed, again = (pool.apply(pool.other("renew", token))[0] for _twice in range(2))
+    assert re.fullmatch(r"its time is over in \d+ s, and no job waits to take over", row["renew"])
+    assert renewed["outcome"] == "renewed", renewed
+    assert (again["outcome"], again["pid"]) == ("already", renewed["pid"])
     # slurmctld looks at the time of jobs every half minute from its start on: now, that is right after the minute
     pool.root("systemctl restart slurmctld")
     pool.until(lambda: "silent" not in pool.ask())
-    pool.walltime = {"site": pool.site, "row": row, "renewed": renewed, "again": again}
+    # however long the other cases take, it is watched from now on, under the site that it has
+    with_site = copy.copy(pool)
+    pool.walltime = WATCH.submit(hand_over, with_site, token, row["job"], renewed["pid"])
+
+
+def hand_over(pool: Pool, token: str, first: int, second: int) -> None:
+    """Watch the time of a job end and its successor take over; then stop that. AssertionError for what is not so."""
+    seen = []
+
+    def handed() -> bool:
+        rows = pool.rows()
+        assert len(rows) <= 1, rows
+        assert len([one for one in pool.fleet.instances("h1") if one["token"] == token]) <= 1
+        seen.extend(row["job"] for row in rows if row["state"].startswith("RUNNING") and "job" in row)
+        return bool(rows) and rows[0].get("job") == second and rows[0]["state"] == "RUNNING on h1"
+
+    pool.until(handed, 240)
+    assert set(seen) <= {first, second}
+    assert pool.rows()[0]["token"] == token
+    assert pool.job(first)["JobState"] in ("TIMEOUT", "COMPLETED")
+    log = pool.ssh(f"cat {pool.rows()[0]['log']}").splitlines()
+    assert [line for line in log if line.startswith("go ")] == [f"go {first}", f"go {second}"]
+    assert "term" in log, "it had time to end by itself"
+    (stopped,) = pool.apply(pool.other("stop", token))
+    assert stopped["outcome"] == "stopped" and pool.jobs() == []
 
 
 # --- the launcher
@@ -422,29 +453,8 @@ def test_jobs_on_another_node(bed: Path, tmp_path: Path) -> None:
 @versions("24.11")
 def test_walltime_hand_over(pool: Pool) -> None:
     """The time of a job ends: its successor waits behind it, takes over with the same token, and is never a second."""
-    row, renewed, again = (pool.walltime[key] for key in ("row", "renewed", "again"))
-    pool.site, token, first, second = pool.walltime["site"], row["token"], row["job"], renewed["pid"]
-    assert re.fullmatch(r"its time is over in \d+ s, and no job waits to take over", row["renew"])
-    assert renewed["outcome"] == "renewed", renewed
-    assert (again["outcome"], again["pid"]) == ("already", second)
-    seen = []
-
-    def handed() -> bool:
-        rows = pool.rows()
-        assert len(rows) <= 1, rows
-        assert len([one for one in pool.fleet.instances("h1") if one["token"] == token]) <= 1
-        seen.extend(row["job"] for row in rows if row["state"].startswith("RUNNING") and "job" in row)
-        return bool(rows) and rows[0].get("job") == second and rows[0]["state"] == "RUNNING on h1"
-
-    pool.until(handed, 240)
-    assert set(seen) <= {first, second}
-    assert pool.rows()[0]["token"] == token
-    assert pool.job(first)["JobState"] in ("TIMEOUT", "COMPLETED")
-    log = pool.ssh(f"cat {pool.rows()[0]['log']}").splitlines()
-    assert [line for line in log if line.startswith("go ")] == [f"go {first}", f"go {second}"]
-    assert "term" in log, "it had time to end by itself"
-    (stopped,) = pool.apply(pool.other("stop", token))
-    assert stopped["outcome"] == "stopped" and pool.jobs() == []
+    assert pool.walltime
+    pool.walltime.result(timeout=400)
 
 
 @versions("24.11")
