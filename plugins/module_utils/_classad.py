@@ -84,13 +84,18 @@ def _plain(text):
     return '"%s"' % text.replace('"', '\\"')
 
 
+#: a dollar sign that must not stand beside what follows it
+_DOLLARS = re.compile(r"\$(?=\$|\(dollar\b)", re.IGNORECASE)
+
+
 def quote(text):
     """Text of an ad whose value is this string, in the old form that submit descriptions, constraints and hooks have.
 
     Only a double quote is escaped there; every other backslash stands for itself. So no string can hold a line break,
-    and HTCondor refuses such an attribute. One that ends in a backslash takes the quote after it along. And where
-    ``$$(`` stands in an attribute, a schedd replaces it, or holds the job. Such a text is put together of parts by an
-    expression, which everybody who evaluates the attribute sees as the same string. `value` makes it one again.
+    and HTCondor refuses such an attribute. One that ends in a backslash takes the quote after it along. Where ``$$(``
+    stands in an attribute, a schedd replaces it, or holds the job. And ``$(DOLLAR)`` in what the macros of a
+    description have become is taken for one more. Such a text is put together of parts by an expression, which
+    everybody who evaluates the attribute sees as the same string. `value` makes it one again.
     Raises ValueError for NUL and the carriage return, which no attribute of a job can hold.
     """
     for bad, called in (("\0", "NUL"), ("\r", "carriage return")):
@@ -100,7 +105,7 @@ def quote(text):
     for i, line in enumerate(lines):
         body = line.rstrip("\\")
         slashes = line[len(body) :]
-        pieces = re.sub(r"\$(?=\$)", "$\0", body).split("\0")
+        pieces = _DOLLARS.sub("$\0", body).split("\0")
         if i + 1 == len(lines) and slashes:
             parts += [_plain(one) for one in pieces[:-1]] + ["substr(%s,0,-1)" % _plain(pieces[-1] + slashes + " ")]
         else:

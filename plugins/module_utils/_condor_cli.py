@@ -242,10 +242,15 @@ def description_text(description: Dict[str, Any], attributes: Optional[Dict[str,
 
 
 def cell(text: str) -> str:
-    """Return text as a cell of a table of items. Raises ValueError for a line break."""
+    """Return text as a cell of a table of items. Raises ValueError for a line break and for $(DOLLAR)."""
     if re.search(r"[\n\r\0]", text):
         raise ValueError("%r: a variable of an item takes no line break" % text)
-    return re.sub("[, \t\x1f]", lambda found: _CELL[found.group(0)], escape(text)) or "$(sciops_none)"
+    if re.search(r"\$\(dollar\b", text, re.IGNORECASE):
+        # HTCondor replaces it once more in what all other macros have become
+        raise ValueError("%r: a variable of an item takes no $(DOLLAR); give arguments as a list" % text)
+    made = re.sub("[, \t\x1f]", lambda found: _CELL[found.group(0)], escape(text))
+    # a row that ends with a backslash would go on with the next one
+    return made + "$(sciops_none)" if not made or made.endswith("\\") else made
 
 
 def table(description: Dict[str, Any], items: List[Dict[str, Any]]) -> Tuple[str, List[Dict[str, str]]]:
