@@ -385,11 +385,12 @@ def test_a_schedd_that_is_named(pool: Pool) -> None:
     # without a history the age of the schedd is what proves it, by the collector
     pool.root(f"mv /var/spool/condor/history /var/spool/condor/away; kill -9 {pool.pids(again['token'])[0]}")
     try:
-        pool.until(lambda: pool.rows() == [])
+        pool.until(lambda: pool.jobs() == [])
         # the history is written anew; where it has the job that is proof too, and not what is asked here
         pool.root("rm -f /var/spool/condor/history")
-        seen = pool.ask()
-        assert "possible" not in seen and "its job is not in the queue any more" in str(seen["problems"]), seen
+        # how it ended is told once
+        seen = pool.until(lambda: (seen := pool.ask()) and "possible" not in seen and seen)
+        assert "its job is not in the queue any more" in str(seen["problems"]), seen
     finally:
         pool.root("cat /var/spool/condor/history >> /var/spool/condor/away 2>/dev/null || :")
         pool.root("mv /var/spool/condor/away /var/spool/condor/history; chown condor: /var/spool/condor/history")
