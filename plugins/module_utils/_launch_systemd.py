@@ -106,16 +106,21 @@ class Launch(_launch.Launch):
                 found["drift"] = "it is not enabled, so it does not start at boot"
         return found
 
+    def seen(self, units):
+        """Properties of units; none without a manager, since nothing of it runs then. Raises Failure."""
+        try:
+            return self.systemd.show(units, PROPERTIES) if units else {}
+        except _systemctl.Down:
+            return {}
+        except TROUBLE as error:
+            raise Failure("systemd: %s" % error)
+
     def stop(self, names, seconds):
         self.sure(names)
         units = [self.unit(name) for name in names]
-        try:
-            seen = self.systemd.show(units, PROPERTIES) if units else {}
-        except _systemctl.Down:
-            # without a manager nothing of it runs
+        seen = self.seen(units)
+        if not seen:
             return
-        except TROUBLE as error:
-            raise Failure("systemd: %s" % error)
         up = [unit for unit, one in seen.items() if one["ActiveState"] not in _instances.OVER]
         if up:
             said = self.ask("job", "stop", up, seconds)
@@ -162,13 +167,7 @@ class Launch(_launch.Launch):
 
     def rest(self, names):
         """What was stopped for a while stays down when the host is booted meanwhile."""
-        units = [self.unit(name) for name in names]
-        try:
-            seen = self.systemd.show(units, PROPERTIES) if units else {}
-        except _systemctl.Down:
-            return
-        except TROUBLE as error:
-            raise Failure("systemd: %s" % error)
+        seen = self.seen([self.unit(name) for name in names])
         on = [unit for unit, one in seen.items() if one.get("UnitFileState") == "enabled"]
         if on:
             self.ask("run", "disable", *on)
